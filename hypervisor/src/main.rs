@@ -1,0 +1,2 @@
+//! The Ferroxen hypervisor.
+fn main() {}

@@ -1,0 +1,2 @@
+//! CPU, paging, devices, guest memory.
+#![no_std]

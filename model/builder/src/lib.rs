@@ -1,0 +1,2 @@
+//! Kernel images and the initial memory layout of PV domains.
+#![cfg_attr(not(test), no_std)]

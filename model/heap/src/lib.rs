@@ -1,0 +1,2 @@
+//! The allocator of machine frames.
+#![cfg_attr(not(test), no_std)]

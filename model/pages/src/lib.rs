@@ -1,0 +1,2 @@
+//! Frame ownership, reference and type counts, page-table validation.
+#![cfg_attr(not(test), no_std)]

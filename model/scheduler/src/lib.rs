@@ -1,0 +1,2 @@
+//! Run queues, weights, affinity.
+#![cfg_attr(not(test), no_std)]
