@@ -177,7 +177,6 @@ fn bases() -> impl Strategy<Value = u64> {
     prop::sample::select(&BASES[..])
 }
 
-#[derive(Default)]
 struct Naive {
     free: BTreeSet<u64>,
     allocated: BTreeMap<u64, u32>,
@@ -260,8 +259,8 @@ proptest! {
     fn the_heap_agrees_with_a_set_of_frames(ops in prop::collection::vec(op(), 1..120)) {
         let ranges = [(0, 0x200), (0xe00, 0x1233), (0xf_fe00, 0x10_0201)];
         let mut heap = heap(&ranges);
-        let mut naive = Naive::default();
-        naive.free = ranges.iter().flat_map(|&(s, e)| s.max(1)..e).collect();
+        let free = ranges.iter().flat_map(|&(s, e)| s.max(1)..e).collect();
+        let mut naive = Naive { free, allocated: BTreeMap::new() };
         for op in ops {
             step(&mut heap, &mut naive, op);
             assert_eq!(heap.free_pages(), naive.free.len() as u64);
