@@ -1,2 +1,74 @@
-//! Builds, boots, tests and measures Ferroxen.
-fn main() {}
+//! Builds, boots, tests and measures Ferroxen: `cargo xtask COMMAND`.
+//!
+//! One module for each subject; a subcommand that finds something missing calls the part of
+//! `setup` that provides it.
+
+mod anchors;
+mod apt;
+mod bench;
+mod compile;
+mod cpio;
+mod demo;
+mod elf;
+mod image;
+mod kmod;
+mod paths;
+mod process;
+mod qemu;
+mod run;
+mod setup;
+mod suite;
+mod symbols;
+mod testing;
+mod unsafe_report;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+/// Builds, boots, tests and measures Ferroxen.
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the machine lacks and fetch the distribution's kernels and tools.
+    Setup(setup::Args),
+    /// Fetch and unpack the distribution's kernels, tools and reference hypervisor.
+    #[command(hide = true)]
+    Fetch(anchors::Args),
+    /// Build the hypervisor into target/dist.
+    Build(compile::Args),
+    /// Boot the small dom0 in QEMU with its console on this terminal.
+    Run(run::Args),
+    /// Boot, start a guest, show that it works, shut down.
+    Demo(demo::Args),
+    /// Run every test: lints, host tests, ABI headers, QEMU.
+    Test(testing::Args),
+    /// Count instructions beside the reference hypervisor.
+    Bench(bench::Args),
+    /// Count unsafe code, after macro expansion, and assembly lines for each crate.
+    UnsafeReport(unsafe_report::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup(args) => setup::main(&args),
+        Command::Fetch(args) => anchors::main(&args),
+        Command::Build(args) => compile::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Demo(args) => demo::main(&args),
+        Command::Test(args) => testing::main(&args),
+        Command::Bench(args) => bench::main(&args),
+        Command::UnsafeReport(args) => unsafe_report::main(&args),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The small dom0 and the example guest: first file systems made of the distribution's packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::anchors::Anchors;
+use crate::cpio::Archive;
+use crate::kmod::Modules;
+use crate::suite::Suite;
+use crate::{elf, paths};
+
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// Modules that dom0's start-up script loads.
+const DOM0_MODULES: &[&str] = &[
+    "xen-evtchn",
+    "xen-gntdev",
+    "xen-gntalloc",
+    "xen-privcmd",
+    "xenfs",
+    "xen-blkback",
+    "xen-netback",
+    "loop",
+    "bridge",
+];
+/// Modules that are there for whoever needs them: drivers of the emulated machine's devices.
+const DOM0_DRIVERS: &[&str] =
+    &["virtio-blk", "virtio-net", "virtio-pci", "ahci", "sd-mod", "nvme", "e1000e", "ext4", "tun", "msr", "rtc-cmos"];
+const GUEST_MODULES: &[&str] = &["xen-blkfront", "xen-netfront"];
+
+/// Programs of the C toolstack, below its own `bin`; those that a release lacks are left out.
+const TOOLS: &[&str] = &[
+    "xl",
+    "xenstored",
+    "xenconsoled",
+    "xenconsole",
+    "xen-init-dom0",
+    "libxl-save-helper",
+    "xentop",
+    "xenpm",
+    "lsevtchn",
+    "xen-cpuid",
+    "xen-diag",
+    "xenctx",
+    "xenhypfs",
+];
+const STORE_TOOLS: &[&str] = &["read", "write", "list", "rm", "ls", "exists", "watch", "chmod"];
+/// Asked of busybox before it has installed its own links.
+const FIRST_APPLETS: &[&str] = &["sh", "mount"];
+
+/// What a boot needs besides the hypervisor.
+pub struct Images {
+    /// dom0's first file system.
+    pub dom0: PathBuf,
+    /// The example guest's; a copy lies in dom0 as `/boot/guest.cpio`.
+    pub guest: PathBuf,
+}
+
+/// Makes both images of a suite; cheap enough to do each time, so they are never stale.
+pub fn build(anchors: &Anchors) -> Result<Images> {
+    let folder = paths::images().join(anchors.suite.name());
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let images = Images { dom0: folder.join("dom0.cpio"), guest: folder.join("guest.cpio") };
+    let modules = Modules::new(&anchors.kernel_root())?;
+    let source = Source { root: anchors.root(), suite: anchors.suite };
+
+    let guest = guest(&source, &modules).context("make the guest's image")?;
+    store(&images.guest, &guest)?;
+    let kernel = fs::read(anchors.vmlinuz()).context("read the kernel image")?;
+    let dom0 = dom0(&source, &modules, kernel, guest).context("make dom0's image")?;
+    store(&images.dom0, &dom0)?;
+    Ok(images)
+}
+
+/// Writes beside and renames, and only what changed.
+fn store(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let beside = path.with_extension(format!("new{}", std::process::id()));
+    fs::write(&beside, bytes).with_context(|| format!("write {}", beside.display()))?;
+    fs::rename(&beside, path).with_context(|| format!("rename to {}", path.display()))
+}
+
+fn guest(source: &Source, modules: &Modules) -> Result<Vec<u8>> {
+    let mut archive = source.skeleton()?;
+    modules.add(&mut archive, GUEST_MODULES)?;
+    archive.file("init", include_str!("../image/domu-init"), true);
+    archive.pack()
+}
+
+fn dom0(source: &Source, modules: &Modules, kernel: Vec<u8>, guest: Vec<u8>) -> Result<Vec<u8>> {
+    let mut archive = source.skeleton()?;
+    let own = format!("usr/lib/xen-{}", source.suite.xen_version());
+    archive.link("usr/lib/xen", &format!("xen-{}", source.suite.xen_version()));
+    let mut found = 0;
+    for tool in TOOLS {
+        let path = format!("{own}/bin/{tool}");
+        if source.root.join(&path).is_file() {
+            source.program(&mut archive, &path)?;
+            found += 1;
+        }
+    }
+    if found == 0 {
+        bail!("no tool of the C toolstack below {}", source.root.join(own).display());
+    }
+    for tool in STORE_TOOLS {
+        source.program(&mut archive, &format!("usr/bin/xenstore-{tool}"))?;
+    }
+    // The hotplug scripts are written for bash and lock with flock; xl's threads end by libgcc.
+    for program in ["usr/bin/bash", "usr/bin/flock"] {
+        source.program(&mut archive, program)?;
+    }
+    source.library(&mut archive, "libgcc_s.so.1")?;
+    source.tree(&mut archive, "etc/xen/scripts")?;
+    archive.file("etc/xen/xl.conf", "autoballoon=\"off\"\nlockfile=\"/run/lock/xl\"\n", false);
+    for folder in ["var/log/xen/console", "var/lib/xen/dump", "var/lib/xen/save"] {
+        archive.folder(folder);
+    }
+
+    let all: Vec<&str> = DOM0_MODULES.iter().chain(DOM0_DRIVERS).copied().collect();
+    modules.add(&mut archive, &all)?;
+    archive.file("etc/dom0/modules", DOM0_MODULES.join("\n") + "\n", false);
+    archive.file("init", include_str!("../image/dom0-init"), true);
+    archive.file("usr/bin/make-disk", include_str!("../image/make-disk"), true);
+    archive.file("root/pv.cfg", include_str!("../image/pv.cfg"), false);
+    archive.file("root/tiny.cfg", include_str!("../image/tiny.cfg"), false);
+    archive.file("boot/vmlinuz", kernel, false);
+    archive.file("boot/guest.cpio", guest, false);
+    archive.pack()
+}
+
+/// The unpacked user space that files are taken from.
+struct Source {
+    root: PathBuf,
+    suite: Suite,
+}
+
+impl Source {
+    /// What both images have: the folders, busybox, an account, devices for the first lines.
+    fn skeleton(&self) -> Result<Archive> {
+        let mut archive = Archive::new();
+        for name in ["bin", "sbin", "lib", "lib64"] {
+            archive.folder(&format!("usr/{name}"));
+            archive.link(name, &format!("usr/{name}"));
+        }
+        for name in ["proc", "sys", "dev", "run", "tmp", "root", "var", LIBRARIES] {
+            archive.folder(name);
+        }
+        archive.link("var/run", "../run");
+        archive.link("var/lock", "../run/lock");
+        archive.device("dev/console", 5, 1);
+        archive.device("dev/null", 1, 3);
+        archive.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", false);
+        archive.file("etc/group", "root:x:0:\n", false);
+        archive.file("usr/bin/busybox", self.read("usr/bin/busybox")?, true);
+        for name in FIRST_APPLETS {
+            archive.link(&format!("usr/bin/{name}"), "busybox");
+        }
+        Ok(archive)
+    }
+
+    /// A file by its path in a merged-/usr system; packages may still have it without `usr/`.
+    fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let usual = self.root.join(path);
+        let file = match path.strip_prefix("usr/") {
+            Some(short) if !usual.exists() => self.root.join(short),
+            _ => usual,
+        };
+        fs::read(&file).with_context(|| format!("read {}", file.display()))
+    }
+
+    /// A program, the loader it asks for and its libraries.
+    fn program(&self, archive: &mut Archive, path: &str) -> Result<()> {
+        let bytes = self.read(path)?;
+        if let Some(loader) = elf::interpreter(&bytes).with_context(|| path.to_owned())? {
+            let loader = loader.trim_start_matches('/');
+            let place = if loader.starts_with("usr/") { loader.to_owned() } else { format!("usr/{loader}") };
+            if !archive.has(&place) {
+                let name = loader.rsplit('/').next().unwrap_or(loader);
+                archive.file(&place, self.find_library(name)?, true);
+            }
+        }
+        self.libraries(archive, &bytes).with_context(|| path.to_owned())?;
+        archive.file(path, bytes, true);
+        Ok(())
+    }
+
+    fn libraries(&self, archive: &mut Archive, bytes: &[u8]) -> Result<()> {
+        for name in elf::needed(bytes)? {
+            self.library(archive, &name)?;
+        }
+        Ok(())
+    }
+
+    fn library(&self, archive: &mut Archive, name: &str) -> Result<()> {
+        let place = format!("{LIBRARIES}/{name}");
+        if archive.has(&place) {
+            return Ok(());
+        }
+        let bytes = self.find_library(name)?;
+        archive.file(&place, bytes.clone(), true);
+        self.libraries(archive, &bytes).with_context(|| name.to_owned())
+    }
+
+    fn find_library(&self, name: &str) -> Result<Vec<u8>> {
+        let own = format!("usr/lib/xen-{}/lib/x86_64-linux-gnu", self.suite.xen_version());
+        let folders = [LIBRARIES, &own, "lib/x86_64-linux-gnu", "usr/lib64", "lib64"];
+        let file = folders
+            .iter()
+            .map(|folder| self.root.join(folder).join(name))
+            .find(|file| file.is_file())
+            .with_context(|| format!("no library {name} below {}", self.root.display()))?;
+        fs::read(&file).with_context(|| format!("read {}", file.display()))
+    }
+
+    /// Everything below a folder, executable bits kept, links followed.
+    fn tree(&self, archive: &mut Archive, path: &str) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = self.root.join(path);
+        for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+            let entry = entry?;
+            let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+            let file = entry.path();
+            // A link to a place that only an installed system has is not followed.
+            let Ok(meta) = fs::metadata(&file) else { continue };
+            if meta.is_dir() {
+                self.tree(archive, &below)?;
+            } else {
+                let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+                archive.file(&below, bytes, meta.permissions().mode() & 0o100 != 0);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! The emulated machine: how it is started, how a test talks to it, and the tests themselves.
+
+pub mod console;
+pub mod guests;
+pub mod machine;
+pub mod tests;
+
+pub use console::Console;
+pub use machine::Machine;
