@@ -1,0 +1,79 @@
+//! Reading bits backwards, as zstd's entropy-coded streams are laid out (RFC 8878, 4.1).
+
+use crate::codec::CodecError;
+use crate::num::u64_at;
+
+/// A stream read from its last bit to its first.
+///
+/// It borrows all of the input, not only its own bytes, so that eight bytes can be loaded at any of
+/// its positions without a special case near its start: whatever lies before the stream is read
+/// as padding, and using any of it shows in [`BitReader::finished`].
+pub struct BitReader<'a> {
+    input: &'a [u8],
+    /// Where the stream starts in `input`.
+    start: usize,
+    /// Where `word` was loaded from.
+    at: usize,
+    word: u64,
+    /// Bits of `word` that are used up, from the top.
+    used: u32,
+}
+
+impl<'a> BitReader<'a> {
+    /// The stream of `input[start..end]`, whose last byte's highest one is the end mark.
+    pub fn new(input: &'a [u8], start: usize, end: usize) -> Result<Self, CodecError> {
+        let corrupt = CodecError::Corrupt("zstd bit stream without end mark");
+        let last = end.checked_sub(1).filter(|last| *last >= start).ok_or(corrupt)?;
+        let last = input.get(last).copied().filter(|b| *b != 0).ok_or(corrupt)?;
+        // A frame's header alone is longer than what could be missing here.
+        let at = end.checked_sub(8).ok_or(corrupt)?;
+        let word = u64_at(input, at).ok_or(corrupt)?;
+        Ok(Self { input, start, at, word, used: last.leading_zeros().wrapping_add(1) })
+    }
+
+    /// Makes at least 57 bits available.
+    #[inline(always)]
+    pub fn refill(&mut self) {
+        self.at = self.at.wrapping_sub((self.used >> 3) as usize);
+        self.used &= 7;
+        self.word = u64_at(self.input, self.at).unwrap_or(0);
+    }
+
+    /// The next `n` bits (0 to 57, of those available) without taking them.
+    #[inline(always)]
+    pub fn peek(&self, n: u32) -> u64 {
+        // Two shifts, as one by 64 is not defined.
+        (self.word.wrapping_shl(self.used) >> 1).wrapping_shr(63u32.wrapping_sub(n))
+    }
+
+    /// The next `n` bits (1 to 57) without taking them.
+    #[inline(always)]
+    pub fn peek_some(&self, n: u32) -> u64 {
+        self.word.wrapping_shl(self.used).wrapping_shr(0u32.wrapping_sub(n))
+    }
+
+    /// Takes `n` bits.
+    #[inline(always)]
+    pub fn skip(&mut self, n: u32) {
+        self.used = self.used.wrapping_add(n);
+    }
+
+    /// Takes the next `n` bits (0 to 57, of those available).
+    #[inline(always)]
+    pub fn take(&mut self, n: u32) -> u64 {
+        let bits = self.peek(n);
+        self.skip(n);
+        bits
+    }
+
+    /// Bits that are left; negative when more were taken than there are.
+    pub fn left(&self) -> i64 {
+        let bytes = (self.at as u64).wrapping_add(8).wrapping_sub(self.start as u64);
+        bytes.wrapping_mul(8).wrapping_sub(u64::from(self.used)).cast_signed()
+    }
+
+    /// Whether exactly all bits were taken.
+    pub fn finished(&self) -> bool {
+        self.left() == 0
+    }
+}
