@@ -82,7 +82,8 @@ impl Anchors {
 
     fn fetch(&self) -> Result<()> {
         println!("fetching the packages of {} (once)", self.suite);
-        fs::create_dir_all(&self.folder).with_context(|| format!("create {}", self.folder.display()))?;
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("create {}", self.folder.display()))?;
         let apt = Apt::new(&self.folder.join("apt"), &[self.suite.name()], true)?;
         match self.fetch_with(&apt) {
             Ok(()) => {}

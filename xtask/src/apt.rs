@@ -102,7 +102,12 @@ impl Apt {
         let mut command = self.command("apt-get");
         command.args(["-q", "update"]);
         let log = self.folder.join("update.log");
-        process::run_logged(&mut command, &log, UPDATE_LIMIT, &format!("apt-get update ({})", self.label))
+        process::run_logged(
+            &mut command,
+            &log,
+            UPDATE_LIMIT,
+            &format!("apt-get update ({})", self.label),
+        )
     }
 
     /// Downloads packages with everything they depend on; answers the folder that holds them.
@@ -110,7 +115,12 @@ impl Apt {
         let mut command = self.command("apt-get");
         command.args(["-y", "-q", "--download-only", "install"]).args(packages);
         let what = format!("download of {} with dependencies", packages.join(" "));
-        process::run_logged(&mut command, &self.folder.join("download.log"), DOWNLOAD_LIMIT, &what)?;
+        process::run_logged(
+            &mut command,
+            &self.folder.join("download.log"),
+            DOWNLOAD_LIMIT,
+            &what,
+        )?;
         Ok(self.folder.join("cache/archives"))
     }
 
@@ -127,7 +137,8 @@ impl Apt {
     pub fn field(&self, package: &str, field: &str) -> Result<String> {
         let mut command = self.command("apt-cache");
         command.args(["--no-all-versions", "show", package]);
-        let text = process::capture(&mut command, QUERY_LIMIT, &format!("apt-cache show {package}"))?;
+        let text =
+            process::capture(&mut command, QUERY_LIMIT, &format!("apt-cache show {package}"))?;
         let prefix = format!("{field}: ");
         text.lines()
             .find_map(|line| line.strip_prefix(&prefix))

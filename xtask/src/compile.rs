@@ -37,7 +37,11 @@ pub struct Dist {
 impl Dist {
     fn here() -> Self {
         let dir = paths::dist();
-        Self { elf: dir.join("ferroxen.elf"), gz: dir.join("ferroxen.gz"), syms: dir.join("ferroxen.syms") }
+        Self {
+            elf: dir.join("ferroxen.elf"),
+            gz: dir.join("ferroxen.gz"),
+            syms: dir.join("ferroxen.syms"),
+        }
     }
 }
 
@@ -83,7 +87,9 @@ fn target_settings() -> Vec<String> {
 pub fn cargo(verb: &str) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(paths::root()).arg(verb);
-    command.args(["--package", "hypervisor", "--target", setup::BARE_TARGET]).args(target_settings());
+    command
+        .args(["--package", "hypervisor", "--target", setup::BARE_TARGET])
+        .args(target_settings());
     // An inherited RUSTFLAGS would take the place of the settings above.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     command

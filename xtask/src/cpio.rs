@@ -88,7 +88,14 @@ impl Archive {
     }
 }
 
-fn entry(out: &mut Vec<u8>, inode: u32, path: &str, mode: u32, bytes: &[u8], device: (u32, u32)) -> Result<()> {
+fn entry(
+    out: &mut Vec<u8>,
+    inode: u32,
+    path: &str,
+    mode: u32,
+    bytes: &[u8],
+    device: (u32, u32),
+) -> Result<()> {
     let Ok(size) = u32::try_from(bytes.len()) else {
         bail!("{path} has {} bytes; the archive's format ends at 4 GiB", bytes.len());
     };
@@ -125,7 +132,8 @@ mod tests {
             };
             assert_eq!(&bytes[at..at + 6], b"070701");
             let (mode, size, name) = (field(1), field(6), field(11));
-            let path = String::from_utf8(bytes[at + HEADER..at + HEADER + name - 1].to_vec()).unwrap();
+            let path =
+                String::from_utf8(bytes[at + HEADER..at + HEADER + name - 1].to_vec()).unwrap();
             let data = (at + HEADER + name).next_multiple_of(4);
             if path == "TRAILER!!!" {
                 return found;

@@ -1,7 +1,56 @@
-//! Stub.
+//! `demo`: from a bare machine to a running system, shown step by step.
+
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
-/// Args.
+
+use crate::qemu::Console;
+use crate::qemu::tests::{BOOT, COMMAND, log_path};
+use crate::run;
+
+/// Arguments of `demo`.
 #[derive(clap::Args)]
-pub struct Args {}
-/// Main.
-pub fn main(_: &Args) -> Result<()> { Ok(()) }
+#[group(skip)]
+pub struct Args {
+    /// Leave me in dom0's shell, with example guests in /root.
+    #[arg(long)]
+    interactive: bool,
+    #[command(flatten)]
+    run: run::Args,
+}
+
+const END: Duration = Duration::from_secs(60);
+
+/// Runs `demo`.
+pub fn main(args: &Args) -> Result<()> {
+    println!("preparing (the first time, packages are fetched)");
+    if args.interactive {
+        println!("in dom0: make-disk && xl create -c pv.cfg; `exit` powers off");
+        return run::main(&args.run);
+    }
+    let start = Instant::now();
+    let machine = run::machine(&args.run)?;
+    let log = log_path("demo");
+    println!("booting; the console is logged in {}", log.display());
+    let mut console = Console::start(&machine, &log)?;
+    console.expect("dom0: user space", BOOT)?;
+    step(&console, "dom0 runs");
+    console.expect("dom0: ready", BOOT)?;
+    console.expect("dom0# ", COMMAND)?;
+    step(&console, "its toolstack runs");
+    for command in ["xl info", "xl list"] {
+        println!("\ndom0# {command}\n{}", console.shell(command, COMMAND)?.trim_end());
+    }
+    console.send("exit\n")?;
+    console.wait_end(END)?;
+    step(&console, "powered off");
+    println!(
+        "\ndemo is complete: booted, asked and shut down in {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn step(console: &Console, what: &str) {
+    println!("[{:6.1} s] {what}", console.seconds());
+}

@@ -26,8 +26,19 @@ const DOM0_MODULES: &[&str] = &[
     "bridge",
 ];
 /// Modules that are there for whoever needs them: drivers of the emulated machine's devices.
-const DOM0_DRIVERS: &[&str] =
-    &["virtio-blk", "virtio-net", "virtio-pci", "ahci", "sd-mod", "nvme", "e1000e", "ext4", "tun", "msr", "rtc-cmos"];
+const DOM0_DRIVERS: &[&str] = &[
+    "virtio-blk",
+    "virtio-net",
+    "virtio-pci",
+    "ahci",
+    "sd-mod",
+    "nvme",
+    "e1000e",
+    "ext4",
+    "tun",
+    "msr",
+    "rtc-cmos",
+];
 const GUEST_MODULES: &[&str] = &["xen-blkfront", "xen-netfront"];
 
 /// Programs of the C toolstack, below its own `bin`; those that a release lacks are left out.
@@ -177,7 +188,11 @@ impl Source {
         let bytes = self.read(path)?;
         if let Some(loader) = elf::interpreter(&bytes).with_context(|| path.to_owned())? {
             let loader = loader.trim_start_matches('/');
-            let place = if loader.starts_with("usr/") { loader.to_owned() } else { format!("usr/{loader}") };
+            let place = if loader.starts_with("usr/") {
+                loader.to_owned()
+            } else {
+                format!("usr/{loader}")
+            };
             if !archive.has(&place) {
                 let name = loader.rsplit('/').next().unwrap_or(loader);
                 archive.file(&place, self.find_library(name)?, true);

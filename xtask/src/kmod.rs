@@ -30,10 +30,14 @@ impl Modules {
     /// Finds the modules of the unpacked kernel package at `root`.
     pub fn new(root: &Path) -> Result<Self> {
         let base = ["usr/lib/modules", "lib/modules"].map(|sub| root.join(sub));
-        let base = base.into_iter().find(|dir| dir.is_dir()).context("a kernel package without modules")?;
+        let base = base
+            .into_iter()
+            .find(|dir| dir.is_dir())
+            .context("a kernel package without modules")?;
         let folder = crate::anchors::find_one(&base, "")?;
         let release = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let builtin = fs::read_to_string(folder.join("modules.builtin")).context("read modules.builtin")?;
+        let builtin =
+            fs::read_to_string(folder.join("modules.builtin")).context("read modules.builtin")?;
         let builtin = builtin.lines().map(name_of).collect();
         let mut modules = Self { folder, release, paths: BTreeMap::new(), builtin };
         let top = modules.folder.clone();
@@ -50,7 +54,8 @@ impl Modules {
             } else if path.is_dir() {
                 self.scan(&path)?;
             } else if name.contains(".ko") {
-                let below = path.strip_prefix(&self.folder).context("a module outside its folder")?;
+                let below =
+                    path.strip_prefix(&self.folder).context("a module outside its folder")?;
                 self.paths.insert(name_of(&name), below.to_string_lossy().into_owned());
             }
         }
@@ -66,7 +71,11 @@ impl Modules {
         }
         let mut table = String::new();
         for (path, needs) in done.values().flatten() {
-            writeln!(table, "{path}:{}", needs.iter().map(|need| format!(" {need}")).collect::<String>())?;
+            writeln!(
+                table,
+                "{path}:{}",
+                needs.iter().map(|need| format!(" {need}")).collect::<String>()
+            )?;
         }
         archive.file(&format!("usr/lib/modules/{}/modules.dep", self.release), table, false);
         Ok(())
@@ -87,7 +96,10 @@ impl Modules {
             done.insert(name.to_owned(), None);
             return Ok(None);
         }
-        let packed = self.paths.get(name).with_context(|| format!("kernel {} has no module {name}", self.release))?;
+        let packed = self
+            .paths
+            .get(name)
+            .with_context(|| format!("kernel {} has no module {name}", self.release))?;
         let bytes = read_module(&self.folder.join(packed))?;
         let path = packed.split(".ko").next().unwrap_or(packed).to_owned() + ".ko";
         let mut needs: Vec<String> = Vec::new();

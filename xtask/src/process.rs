@@ -43,7 +43,8 @@ pub fn run_logged(command: &mut Command, log: &Path, limit: Duration, what: &str
     let copy = file.try_clone().context("duplicate a log handle")?;
     command.stdin(Stdio::null()).stdout(file).stderr(copy);
     let mut child = spawn(command, what)?;
-    let status = wait(&mut child, limit, what).with_context(|| format!("log: {}", log.display()))?;
+    let status =
+        wait(&mut child, limit, what).with_context(|| format!("log: {}", log.display()))?;
     if !status.success() {
         bail!("{what}: failed ({status}); its last words, from {}:\n{}", log.display(), tail(log));
     }

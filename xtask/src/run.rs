@@ -95,7 +95,10 @@ pub fn machine(args: &Args) -> Result<Machine> {
     machine.gdb = args.gdb;
     machine.icount = args.icount.then_some(Icount { seed: 1, plugin: None });
     machine.extra.clone_from(&args.qemu);
-    for path in [machine.hypervisor.as_ref(), Some(&machine.kernel), machine.initrd.as_ref()].into_iter().flatten() {
+    for path in [machine.hypervisor.as_ref(), Some(&machine.kernel), machine.initrd.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         if !path.is_file() {
             bail!("there is no file {}", path.display());
         }

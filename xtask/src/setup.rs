@@ -22,6 +22,7 @@ const QUERY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Arguments of `setup`.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Only this machine's packages and Rust targets; fetch nothing else.
     #[arg(long)]
@@ -89,7 +90,8 @@ fn qemu_major() -> Option<u32> {
     }
     let mut command = Command::new("qemu-system-x86_64");
     let text = process::capture(command.arg("--version"), QUERY_LIMIT, "QEMU's version").ok()?;
-    let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let version =
+        text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     version.split('.').next()?.parse().ok()
 }
 
@@ -106,7 +108,8 @@ fn install(packages: &[&str]) -> Result<()> {
     let folder = paths::target().join("apt-host");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let apt = Apt::new(&folder, suites, false)?;
-    let mut words = vec!["apt-get".to_owned(), "install".into(), "-y".into(), "--no-install-recommends".into()];
+    let mut words =
+        vec!["apt-get".to_owned(), "install".into(), "-y".into(), "--no-install-recommends".into()];
     if release == "bookworm" {
         words.extend(["-t".into(), backports.clone()]);
     }
@@ -134,7 +137,8 @@ fn privilege() -> Option<&'static [&'static str]> {
     if id.trim() == "0" {
         return Some(&[]);
     }
-    let asked = process::capture(Command::new("sudo").args(["-n", "true"]), QUERY_LIMIT, "sudo -n true");
+    let asked =
+        process::capture(Command::new("sudo").args(["-n", "true"]), QUERY_LIMIT, "sudo -n true");
     asked.is_ok().then_some(&["sudo", "-n"])
 }
 
@@ -157,7 +161,13 @@ pub fn rust() -> Result<()> {
     }
     for (tool, component) in [("clippy", "clippy"), ("fmt", "rustfmt")] {
         let mut command = Command::new("cargo");
-        if process::capture(command.args([tool, "--version"]), QUERY_LIMIT, "a cargo tool's version").is_err() {
+        if process::capture(
+            command.args([tool, "--version"]),
+            QUERY_LIMIT,
+            "a cargo tool's version",
+        )
+        .is_err()
+        {
             rustup(&["component", "add", component])?;
         }
     }
@@ -167,7 +177,9 @@ pub fn rust() -> Result<()> {
 fn rustup(arguments: &[&str]) -> Result<()> {
     let line = format!("rustup {}", arguments.join(" "));
     if !process::exists("rustup") {
-        bail!("a part of the Rust toolchain is missing and rustup is not here to add it; install rustup, then run\n\n    {line}\n");
+        bail!(
+            "a part of the Rust toolchain is missing and rustup is not here to add it; install rustup, then run\n\n    {line}\n"
+        );
     }
     println!("  {line}");
     process::run(Command::new("rustup").args(arguments), INSTALL_LIMIT, &line)

@@ -1,7 +1,263 @@
-//! Stub.
-use anyhow::Result;
-/// Args.
+//! `test`: lints, host tests, the comparison with the C headers, and the tests in QEMU.
+//!
+//! The last line is `N passed, N failed`; what could not run counts as failed.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::anchors::Anchors;
+use crate::qemu::guests;
+use crate::qemu::tests::{self, Test, World};
+use crate::suite::Suite;
+use crate::{compile, image, paths, process, setup};
+
+/// For one stage of compiling and running on the host.
+const STAGE_LIMIT: Duration = Duration::from_secs(1800);
+/// Host CPUs that the machines under test may keep busy together.
+const HOST_CPUS: u32 = 2;
+
+/// Arguments of `test`.
 #[derive(clap::Args)]
-pub struct Args {}
-/// Main.
-pub fn main(_: &Args) -> Result<()> { Ok(()) }
+#[group(skip)]
+pub struct Args {
+    /// Only QEMU tests whose name contains this; the host's part is left out.
+    filter: Option<String>,
+    /// Only what needs no QEMU.
+    #[arg(long)]
+    host_only: bool,
+    /// Only the tests in QEMU.
+    #[arg(long, conflicts_with = "host_only")]
+    qemu_only: bool,
+    /// Run {this, Debian's} hypervisor with {these, Debian's} tools: not there yet.
+    #[arg(long, hide = true)]
+    cells: bool,
+    /// Test another hypervisor: a file, or `reference` to try the tests themselves.
+    #[arg(long)]
+    hypervisor: Option<String>,
+    /// At most this many machines at once.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Show the machines' consoles.
+    #[arg(long)]
+    show: bool,
+    /// Only print the names of the tests in QEMU.
+    #[arg(long)]
+    list: bool,
+}
+
+/// How it stands.
+#[derive(Default)]
+struct Score {
+    passed: u64,
+    failed: u64,
+    /// What failed, for the end.
+    names: Vec<String>,
+}
+
+impl Score {
+    fn count(&mut self, name: &str, good: bool) {
+        if good {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
+/// Runs `test`.
+pub fn main(args: &Args) -> Result<()> {
+    if args.cells {
+        bail!("--cells has nothing to run yet: the tools in Rust are not there");
+    }
+    if args.list {
+        tests::all()?.iter().for_each(|test| println!("{}", test.name));
+        return Ok(());
+    }
+    let mut score = Score::default();
+    if !args.qemu_only && args.filter.is_none() {
+        host(&mut score);
+    }
+    if !args.host_only {
+        in_qemu(args, &mut score);
+    }
+    if !score.names.is_empty() {
+        println!("failed:");
+        score.names.iter().for_each(|name| println!("    {name}"));
+    }
+    println!("{} passed, {} failed", score.passed, score.failed);
+    match score.failed {
+        0 if score.passed == 0 => bail!("no test ran"),
+        0 => Ok(()),
+        _ => std::process::exit(1),
+    }
+}
+
+/// What needs no QEMU.
+fn host(score: &mut Score) {
+    stage(score, "the sources are formatted", || {
+        let mut command = Command::new("cargo");
+        command.current_dir(paths::root()).args(["fmt", "--all", "--check"]);
+        process::run(&mut command, STAGE_LIMIT, "cargo fmt --check")
+    });
+    stage(score, "clippy has nothing to say about the host's crates", || {
+        let mut command = Command::new("cargo");
+        command.current_dir(paths::root());
+        command.args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]);
+        process::run(&mut command, STAGE_LIMIT, "cargo clippy")
+    });
+    stage(score, "clippy has nothing to say about the hypervisor", || {
+        setup::rust()?;
+        let mut command = compile::cargo("clippy");
+        command.args(["--quiet", "--release", "--", "-D", "warnings"]);
+        process::run(&mut command, STAGE_LIMIT, "cargo clippy of the hypervisor")
+    });
+    stage(score, "unsafe code is only where it may be", || crate::unsafe_report::check().map(drop));
+    println!("== host tests, with the C headers of the interface");
+    let headers = Anchors::get(Suite::Trixie).map(|anchors| anchors.headers());
+    if let Err(error) = &headers {
+        println!("   {error:#}");
+        score.count("the C headers are there to compare with", false);
+    }
+    let mut command = Command::new("cargo");
+    command.current_dir(paths::root()).args(["test", "--no-fail-fast"]);
+    if let Ok(path) = headers {
+        command.env("FERROXEN_XEN_HEADERS", path);
+    }
+    if let Err(error) = host_tests(command, score) {
+        println!("   {error:#}");
+        score.count("cargo test", false);
+    }
+}
+
+/// One stage that counts as one test.
+fn stage(score: &mut Score, name: &str, run: impl FnOnce() -> Result<()>) {
+    println!("== {name}");
+    let start = Instant::now();
+    let result = run();
+    report(name, start, &result);
+    score.count(name, result.is_ok());
+}
+
+fn report(name: &str, start: Instant, result: &Result<()>) {
+    let seconds = start.elapsed().as_secs_f64();
+    match result {
+        Ok(()) => println!("test {name} ... ok ({seconds:.1} s)"),
+        Err(error) => println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}"),
+    }
+}
+
+/// Runs `cargo test`, passes its lines through and adds up its results.
+fn host_tests(mut command: Command, score: &mut Score) -> Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("start cargo test")?;
+    let output = child.stdout.take().context("cargo test without output")?;
+    let before = score.failed;
+    for line in BufReader::new(output).lines() {
+        let line = line.context("read from cargo test")?;
+        println!("{line}");
+        if let Some(test) = line.strip_prefix("test ") {
+            let (name, verdict) = test.rsplit_once(" ... ").unwrap_or((test, ""));
+            match verdict.split([' ', ',']).next().unwrap_or_default() {
+                "ok" => score.count(name, true),
+                // Ignored ones run elsewhere or are no tests: a skipped test has failed.
+                "FAILED" | "ignored" => score.count(name, false),
+                _ => {}
+            }
+        }
+    }
+    let status = process::wait(&mut child, STAGE_LIMIT, "cargo test")?;
+    // A crate that does not compile, or a crash, leaves no line of its own.
+    if !status.success() && score.failed == before {
+        bail!("cargo test failed ({status})");
+    }
+    Ok(())
+}
+
+/// The tests in QEMU.
+fn in_qemu(args: &Args, score: &mut Score) {
+    println!("== tests in QEMU");
+    let tests = match tests::all() {
+        Ok(tests) => tests,
+        Err(error) => {
+            println!("   {error:#}");
+            return score.count("the list of QEMU tests can be read", false);
+        }
+    };
+    let wanted =
+        |test: &Test| args.filter.as_ref().is_none_or(|filter| test.name.contains(filter.as_str()));
+    let tests: Vec<Test> = tests.into_iter().filter(wanted).collect();
+    if tests.is_empty() {
+        return;
+    }
+    match world(args) {
+        Ok(world) => run_all(&tests, &world, args.jobs.max(1), score),
+        Err(error) => {
+            println!("   nothing can be booted: {error:#}");
+            tests.iter().for_each(|test| score.count(&test.name, false));
+        }
+    }
+}
+
+fn world(args: &Args) -> Result<World> {
+    let anchors = setup::for_boot(Suite::Trixie)?;
+    let reference = args.hypervisor.as_deref() == Some("reference");
+    let hypervisor = match args.hypervisor.as_deref() {
+        None => compile::build(&compile::Args::default())?.elf,
+        Some("reference") => anchors.reference_hypervisor(),
+        Some(path) => path.into(),
+    };
+    if !guests::list()?.is_empty() {
+        guests::build()?;
+    }
+    let images = image::build(&anchors)?;
+    Ok(World { hypervisor, reference, anchors, images, echo: args.show })
+}
+
+/// What is left to start, and how many of the host's CPUs are taken.
+struct Queue<'a> {
+    waiting: VecDeque<&'a Test>,
+    busy: u32,
+}
+
+/// Runs the tests in order, beside each other as far as the host's CPUs go: a test that keeps
+/// both busy runs alone, so that time limits mean the same each time.
+fn run_all(tests: &[Test], world: &World, jobs: usize, score: &mut Score) {
+    let queue = Mutex::new(Queue { waiting: tests.iter().collect(), busy: 0 });
+    let freed = Condvar::new();
+    let score = Mutex::new(score);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(test) = take(&queue, &freed) {
+                    let start = Instant::now();
+                    let result = test.run(world);
+                    if let (Ok(mut queue), Ok(mut score)) = (queue.lock(), score.lock()) {
+                        report(&test.name, start, &result);
+                        score.count(&test.name, result.is_ok());
+                        queue.busy -= test.weight();
+                    }
+                    freed.notify_all();
+                }
+            });
+        }
+    });
+}
+
+/// The next test, once there is room for it; none when all are started.
+fn take<'a>(queue: &Mutex<Queue<'a>>, freed: &Condvar) -> Option<&'a Test> {
+    let mut queue = queue.lock().ok()?;
+    loop {
+        let next = *queue.waiting.front()?;
+        if queue.busy == 0 || queue.busy + next.weight() <= HOST_CPUS {
+            queue.waiting.pop_front();
+            queue.busy += next.weight();
+            return Some(next);
+        }
+        queue = freed.wait(queue).ok()?;
+    }
+}

@@ -1,7 +1,13 @@
-//! Stub.
+//! x
 use anyhow::Result;
 /// Args.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {}
 /// Main.
-pub fn main(_: &Args) -> Result<()> { Ok(()) }
+pub fn main(_: &Args) -> Result<()> {
+    check()
+}
+pub fn check() -> Result<()> {
+    Ok(())
+}

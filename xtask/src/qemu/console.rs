@@ -44,7 +44,8 @@ impl Console {
     /// Starts the machine; what it says is written to `log`.
     pub fn start(machine: &Machine, log: &Path) -> Result<Self> {
         if let Some(folder) = log.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("create {}", folder.display()))?;
         }
         let mut file = File::create(log).with_context(|| format!("create {}", log.display()))?;
         let mut command = machine.command("stdio")?;
@@ -155,7 +156,11 @@ impl Console {
         while self.open {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!("waited {} s in vain for the machine to power off{}", limit.as_secs(), self.ending());
+                bail!(
+                    "waited {} s in vain for the machine to power off{}",
+                    limit.as_secs(),
+                    self.ending()
+                );
             }
             self.receive(left);
             self.judge().context("while waiting for the machine to power off")?;
@@ -230,7 +235,11 @@ impl Console {
             self.finish_line(&rest);
         }
         let lines: Vec<String> = self.tail.iter().map(|line| format!("    | {line}")).collect();
-        format!("; the console's end (all of it: {}):\n{}", self.log_path.display(), lines.join("\n"))
+        format!(
+            "; the console's end (all of it: {}):\n{}",
+            self.log_path.display(),
+            lines.join("\n")
+        )
     }
 }
 

@@ -94,7 +94,8 @@ impl Machine {
         };
         command.arg("-kernel").arg(hypervisor).args(["-append", &self.hypervisor_args]);
         // Modules are separated by commas, each "FILE ARGUMENTS"; a comma within is doubled.
-        let mut modules = format!("{} {}", path_text(&self.kernel)?, self.kernel_args.replace(',', ",,"));
+        let mut modules =
+            format!("{} {}", path_text(&self.kernel)?, self.kernel_args.replace(',', ",,"));
         if let Some(initrd) = &self.initrd {
             modules = format!("{modules},{}", path_text(initrd)?);
         }

@@ -1,1 +1,194 @@
-//! x
+//! The tests that boot a machine. Each is a sentence of what holds and a function that shows it.
+//!
+//! To add one: write a function over [`World`] and put it into [`all`]. What the hypervisor cannot
+//! do yet has no entry; an entry that is there must pass.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::guests::{self, GuestTest};
+use super::machine::hypervisor_args;
+use super::{Console, Machine};
+use crate::anchors::Anchors;
+use crate::image::Images;
+use crate::paths;
+
+/// What the tests share, made before the first of them.
+pub struct World {
+    /// The hypervisor under test.
+    pub hypervisor: PathBuf,
+    /// Whether that is the distribution's own, put in place to try the tests themselves.
+    pub reference: bool,
+    /// The suite's packages.
+    pub anchors: Anchors,
+    /// Its images.
+    pub images: Images,
+    /// Show consoles on this terminal.
+    pub echo: bool,
+}
+
+/// How long a boot to user space may take; QEMU shares two CPUs with another one.
+pub const BOOT: Duration = Duration::from_secs(180);
+/// For the hypervisor's own first lines.
+const FIRST_LINES: Duration = Duration::from_secs(30);
+/// For a command in a shell.
+pub const COMMAND: Duration = Duration::from_secs(60);
+/// For powering off.
+const END: Duration = Duration::from_secs(60);
+
+/// A test: its name, a sentence, and what shows it.
+pub struct Test {
+    /// A sentence of what holds.
+    pub name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Function(fn(&World, &str) -> Result<()>),
+    Dom0 { cpus: u32 },
+    Guest(Box<GuestTest>),
+}
+
+impl Test {
+    fn function(name: &str, run: fn(&World, &str) -> Result<()>) -> Self {
+        Self { name: name.to_owned(), kind: Kind::Function(run) }
+    }
+
+    /// Runs it.
+    pub fn run(&self, world: &World) -> Result<()> {
+        match &self.kind {
+            Kind::Function(run) => run(world, &self.name),
+            Kind::Dom0 { cpus } => dom0_reaches_user_space(world, &self.name, *cpus),
+            Kind::Guest(test) => guest_program(world, test),
+        }
+    }
+
+    /// CPUs of the host that it keeps busy.
+    pub fn weight(&self) -> u32 {
+        match &self.kind {
+            Kind::Function(_) => 1,
+            Kind::Dom0 { cpus } => (*cpus).min(2),
+            Kind::Guest(test) => test.smp.min(2),
+        }
+    }
+}
+
+/// Every test, in the order in which they are started.
+pub fn all() -> Result<Vec<Test>> {
+    let mut tests = vec![Test::function("the hypervisor boots and prints its banner", banner)];
+    for guest in guests::list()? {
+        tests.push(Test { name: guest.name.clone(), kind: Kind::Guest(Box::new(guest)) });
+    }
+    for cpus in [1, 2, 4] {
+        let plural = if cpus == 1 { "" } else { "s" };
+        let name = format!("dom0 reaches its user space with {cpus} vCPU{plural} and powers off");
+        tests.push(Test { name, kind: Kind::Dom0 { cpus } });
+    }
+    tests.push(Test::function("xl info and xl list answer in dom0", toolstack_answers));
+    Ok(tests)
+}
+
+impl World {
+    /// A machine with dom0 in it, to be adjusted before [`Self::start`].
+    pub fn dom0(&self) -> Machine {
+        let mut machine = Machine::new(Some(&self.hypervisor), &self.anchors.vmlinuz());
+        machine.initrd = Some(self.images.dom0.clone());
+        machine.kernel_args = "console=hvc0".into();
+        machine
+    }
+
+    /// Starts a machine; its console is logged under the test's name.
+    pub fn start(&self, machine: &Machine, test: &str) -> Result<Console> {
+        let mut console = Console::start(machine, &log_path(test))?;
+        console.echo(self.echo);
+        Ok(console)
+    }
+
+    /// Boots dom0 to its shell.
+    pub fn shell(&self, machine: &Machine, test: &str) -> Result<Console> {
+        let mut console = self.start(machine, test)?;
+        console.expect("dom0: ready", BOOT)?;
+        console.expect("dom0# ", COMMAND)?;
+        Ok(console)
+    }
+
+    /// Ends a dom0 shell and waits until the machine is off.
+    pub fn power_off(&self, console: &mut Console) -> Result<()> {
+        console.send("exit\n")?;
+        console.expect("dom0: off", COMMAND)?;
+        console.wait_end(END)?;
+        Ok(())
+    }
+}
+
+/// Where a test's console is logged.
+pub fn log_path(test: &str) -> PathBuf {
+    let name: String = test
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    paths::test_logs().join(format!("{name}.log"))
+}
+
+fn banner(world: &World, name: &str) -> Result<()> {
+    let mut console = world.start(&world.dom0(), name)?;
+    let expected = if world.reference { "Xen version 4" } else { "Ferroxen" };
+    console.expect(expected, FIRST_LINES)?;
+    Ok(())
+}
+
+fn dom0_reaches_user_space(world: &World, name: &str, cpus: u32) -> Result<()> {
+    let mut machine = world.dom0();
+    machine.smp = cpus;
+    machine.kernel_args += " DOM0_DO=off";
+    let mut console = world.start(&machine, name)?;
+    let found = console.expect(r"dom0: user space, (\d+) CPUs", BOOT)?;
+    ensure!(found[1] == cpus.to_string(), "dom0 sees {} CPUs, not {cpus}", found[1]);
+    let found = console.expect(r"dom0: (ready|failed: .*)", BOOT)?;
+    ensure!(found[1] == "ready", "dom0's start-up: {}", found[1]);
+    console.wait_end(END)?;
+    Ok(())
+}
+
+fn toolstack_answers(world: &World, name: &str) -> Result<()> {
+    let mut console = world.shell(&world.dom0(), name)?;
+    let info = console.shell("xl info", COMMAND)?;
+    for key in
+        ["host", "nr_cpus", "total_memory", "free_memory", "xen_version", "xen_caps", "virt_caps"]
+    {
+        ensure!(info.lines().any(|line| line.starts_with(key)), "xl info lacks {key}:\n{info}");
+    }
+    let list = console.shell("xl list", COMMAND)?;
+    ensure!(list.contains("Domain-0"), "xl list lacks Domain-0:\n{list}");
+    world.power_off(&mut console)
+}
+
+fn guest_program(world: &World, test: &GuestTest) -> Result<()> {
+    let program = guests::program(&test.file);
+    ensure!(
+        program.is_file(),
+        "there is no program {} (is it a binary of guests/?)",
+        program.display()
+    );
+    let mut machine = Machine::new(Some(&world.hypervisor), &program);
+    machine.hypervisor_args = format!("{} {}", hypervisor_args(128), test.cmdline);
+    machine.kernel_args.clone_from(&test.args);
+    machine.smp = test.smp;
+    machine.mem = 512;
+    let mut console = world.start(&machine, &test.name)?;
+    if test.crashes {
+        console.fatal_lines(None)?;
+    }
+    // Whichever comes first decides.
+    let pattern = match &test.refuse {
+        Some(refuse) => format!("(?P<good>{})|(?:{refuse})", test.expect),
+        None => format!("(?P<good>{})", test.expect),
+    };
+    let found = console
+        .expect(&pattern, Duration::from_secs(test.seconds))
+        .with_context(|| test.file.clone())?;
+    ensure!(!found[1].is_empty(), "{} says {:?}", test.file, found[0]);
+    Ok(())
+}
