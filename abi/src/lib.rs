@@ -6,10 +6,21 @@
 //! structure for each use of it.
 #![cfg_attr(not(test), no_std)]
 
+pub mod callback;
+pub mod elfnote;
 pub mod errno;
+pub mod event_channel;
+pub mod grant_table;
 pub mod ids;
 pub mod layout;
+pub mod memory;
+pub mod nmi;
+pub mod physdev;
+pub mod platform;
 pub mod pv;
+pub mod sched;
+pub mod vcpu;
+pub mod version;
 pub mod xen;
 
 pub use errno::Errno;
