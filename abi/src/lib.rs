@@ -6,12 +6,16 @@
 //! structure for each use of it.
 #![cfg_attr(not(test), no_std)]
 
+pub mod arch_x86;
 pub mod callback;
+pub mod domctl;
 pub mod elfnote;
 pub mod errno;
 pub mod event_channel;
 pub mod grant_table;
+pub mod hvm;
 pub mod ids;
+pub mod io;
 pub mod layout;
 pub mod memory;
 pub mod nmi;
@@ -19,6 +23,7 @@ pub mod physdev;
 pub mod platform;
 pub mod pv;
 pub mod sched;
+pub mod sysctl;
 pub mod vcpu;
 pub mod version;
 pub mod xen;

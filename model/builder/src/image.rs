@@ -101,7 +101,8 @@ impl<'a> Payload<'a> {
     }
 
     fn in_bzimage(file: &'a [u8]) -> Result<Self, ImageError> {
-        let short = |field, needed| ImageError::Truncated { field, needed, have: file.len() as u64 };
+        let short =
+            |field, needed| ImageError::Truncated { field, needed, have: file.len() as u64 };
         let version = u16_at(file, VERSION).ok_or(short("protocol version", 0x208))?;
         if version < FIRST_VERSION {
             return Err(ImageError::OldProtocol(version));
@@ -114,8 +115,7 @@ impl<'a> Payload<'a> {
         let sects = if sects == 0 { 4u64 } else { u64::from(sects) };
         let start = sects.wrapping_add(1).wrapping_mul(512).wrapping_add(u64::from(offset));
         let end = start.wrapping_add(u64::from(length));
-        let payload =
-            file.get(index(start)..index(end)).ok_or(short("compressed payload", end))?;
+        let payload = file.get(index(start)..index(end)).ok_or(short("compressed payload", end))?;
         let magic = first_four(payload);
         if magic == *b"\x7fELF" {
             return Ok(Self::Elf(payload));

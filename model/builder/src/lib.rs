@@ -12,5 +12,10 @@
 extern crate alloc;
 
 pub mod codec;
+pub mod elf;
 pub mod image;
+pub mod kernel;
+pub mod layout;
 mod num;
+pub mod start_info;
+pub mod tables;

@@ -1,0 +1,8 @@
+//! Tests of whole instructions on a machine made of a few arrays.
+
+mod fake;
+mod forms;
+mod fuzz;
+mod memory;
+mod privileged;
+mod reference;

@@ -102,7 +102,8 @@ impl Distribution {
             let value = *n;
             *n = value.wrapping_add(1);
             let bits = self.log.wrapping_sub(value.checked_ilog2().unwrap_or(0));
-            let base = u32::from(value).wrapping_shl(bits).wrapping_sub(1u32.wrapping_shl(self.log));
+            let base =
+                u32::from(value).wrapping_shl(bits).wrapping_sub(1u32.wrapping_shl(self.log));
             put(state, symbol, low8(u64::from(bits)), low16(u64::from(base)));
         }
     }

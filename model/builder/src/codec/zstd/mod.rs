@@ -121,11 +121,7 @@ fn header(input: &[u8]) -> Result<Header, CodecError> {
 }
 
 /// One frame; gives the bytes taken and written.
-fn frame(
-    work: &mut Workspace,
-    input: &[u8],
-    dst: &mut [u8],
-) -> Result<(usize, usize), CodecError> {
+fn frame(work: &mut Workspace, input: &[u8], dst: &mut [u8]) -> Result<(usize, usize), CodecError> {
     let header = header(input)?;
     if header.content.is_some_and(|n| n > dst.len() as u64) {
         return Err(CodecError::TooLarge(dst.len()));
@@ -241,7 +237,11 @@ fn literals(
         return Err(CodecError::Corrupt("zstd literals without Huffman tree"));
     }
     let out = work.literals.get_mut(..size).ok_or(CodecError::NoMemory)?;
-    if format == 0 { tree.one(input, start, stop, out)? } else { tree.four(input, start, stop, out)? }
+    if format == 0 {
+        tree.one(input, start, stop, out)?
+    } else {
+        tree.four(input, start, stop, out)?
+    }
     Ok(stop)
 }
 
@@ -259,7 +259,11 @@ fn plain_literals(
     let to = to.ok_or(CodecError::Corrupt("zstd literals size"))?;
     let stop = start.wrapping_add(if repeated { 1 } else { size });
     let from = input.get(start..stop).filter(|_| stop <= end).ok_or(CodecError::Truncated)?;
-    if repeated { to.fill(from.first().copied().unwrap_or(0)) } else { to.copy_from_slice(from) }
+    if repeated {
+        to.fill(from.first().copied().unwrap_or(0))
+    } else {
+        to.copy_from_slice(from)
+    }
     work.literal_count = size;
     Ok(stop)
 }

@@ -1,2 +1,0 @@
-//! The Ferroxen hypervisor.
-fn main() {}
