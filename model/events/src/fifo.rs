@@ -302,4 +302,3 @@ impl<M: Private + Shared> Events<M> {
         }
     }
 }
-

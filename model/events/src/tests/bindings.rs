@@ -14,8 +14,8 @@ fn ports_are_given_out_from_one_upwards_and_the_lowest_free_one_again() {
     for n in 1..=5 {
         assert_eq!(d.events.alloc_unbound(&mut d.lock, DomId(0)), Ok(Port(n)));
     }
-    d.events.close(&mut d.lock, Port(4), Peer::None).unwrap();
-    d.events.close(&mut d.lock, Port(2), Peer::None).unwrap();
+    let _ = d.events.close(&mut d.lock, Port(4), Peer::None).unwrap();
+    let _ = d.events.close(&mut d.lock, Port(2), Peer::None).unwrap();
     assert_eq!(d.events.bind_ipi(&mut d.lock, VcpuId(1)), Ok(Port(2)));
     assert_eq!(d.events.bind_ipi(&mut d.lock, VcpuId(1)), Ok(Port(4)));
     assert_eq!(d.events.bind_ipi(&mut d.lock, VcpuId(1)), Ok(Port(6)));
@@ -50,7 +50,7 @@ fn without_memory_for_ports_allocation_says_so() {
         events.alloc_unbound(&mut lock, DomId(0)).unwrap();
     }
     assert_eq!(events.alloc_unbound(&mut lock, DomId(0)), Err(Errno::ENOMEM));
-    events.close(&mut lock, Port(7), Peer::None).unwrap();
+    let _ = events.close(&mut lock, Port(7), Peer::None).unwrap();
     assert_eq!(events.alloc_unbound(&mut lock, DomId(0)), Ok(Port(7)));
 }
 
@@ -111,7 +111,7 @@ fn closing_one_end_lets_the_other_wait_again_and_drops_events_on_their_way() {
     let wrong = Peer::Other(&c.events, &mut c.lock);
     assert_eq!(b.events.close(&mut b.lock, port, wrong), needs);
     let right = Peer::Other(&a.events, &mut a.lock);
-    b.events.close(&mut b.lock, port, right).unwrap();
+    let _ = b.events.close(&mut b.lock, port, right).unwrap();
     assert_eq!(a.events.status(waiting).unwrap().state, State::Unbound(DomId(2)));
     assert_eq!(a.events.send(waiting), Ok(Target::Done(Raised::NOTHING)));
     assert_eq!(a.events.notify(waiting, DomId(2), port), Raised::NOTHING);
@@ -122,13 +122,12 @@ fn closing_one_end_lets_the_other_wait_again_and_drops_events_on_their_way() {
 fn a_domain_can_be_connected_with_itself() {
     let mut d = domain();
     let one = d.events.alloc_unbound(&mut d.lock, DomId(1)).unwrap();
-    let (two, raised) =
-        d.events.bind_interdomain(&mut d.lock, DomId(1), one, Peer::None).unwrap();
+    let (two, raised) = d.events.bind_interdomain(&mut d.lock, DomId(1), one, Peer::None).unwrap();
     assert_eq!(raised, Raised { kick: Some(VcpuId(0)), newly_pending: true });
     let sent = d.events.send(two).unwrap();
     assert_eq!(sent, Target::Done(Raised { kick: None, newly_pending: true }));
     assert_eq!(d.events.is_pending(one), Ok(true));
-    d.events.close(&mut d.lock, two, Peer::None).unwrap();
+    let _ = d.events.close(&mut d.lock, two, Peer::None).unwrap();
     assert_eq!(d.events.status(one).unwrap().state, State::Unbound(DomId(1)));
 }
 
@@ -152,7 +151,7 @@ fn virqs_are_bound_once_each_and_global_ones_on_vcpu_0() {
     assert_eq!(d.events.raise_virq(VcpuId(3), Virq::TIMER).kick, Some(VcpuId(3)));
     assert_eq!(d.events.raise_virq(VcpuId(1), Virq::TIMER), Raised::NOTHING);
     assert_eq!(d.events.send(exc), Err(Errno::EINVAL), "guests cannot raise it themselves");
-    d.events.close(&mut d.lock, exc, Peer::None).unwrap();
+    let _ = d.events.close(&mut d.lock, exc, Peer::None).unwrap();
     assert_eq!(d.events.raise_virq(VcpuId(0), Virq::DOM_EXC), Raised::NOTHING);
     assert!(d.events.bind_virq(&mut d.lock, 3, VcpuId(0)).is_ok());
 }
@@ -194,7 +193,7 @@ fn a_reset_walks_over_every_open_port_within_its_limit() {
         calls += 1;
         match d.events.next_open(from, 10) {
             Ok(Some(port)) => {
-                d.events.close(&mut d.lock, port, Peer::None).unwrap();
+                let _ = d.events.close(&mut d.lock, port, Peer::None).unwrap();
                 from = port;
             }
             Ok(None) => break,
