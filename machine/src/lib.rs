@@ -3,22 +3,32 @@
 #![no_std]
 #![cfg_attr(not(target_os = "none"), allow(dead_code))]
 
+pub mod acpi;
+pub mod apic;
 pub mod boot;
 pub mod bootinfo;
+pub mod clock;
 pub mod cpu;
 pub mod desc;
 pub mod entry;
 mod extable;
+pub mod fpu;
 pub mod frames;
 pub mod guest;
 pub mod heap;
 pub mod hot;
+pub mod ioapic;
 pub mod layout;
 pub mod lock;
 pub mod memory;
+pub mod msi;
 pub mod once;
 pub mod paging;
+pub mod pci;
 pub mod percpu;
 pub mod port;
 pub mod regs;
+pub mod rtc;
+pub mod serial;
 pub mod smp;
+pub mod static_ref;

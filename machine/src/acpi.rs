@@ -1,0 +1,1 @@
+//! ACPI tables: where the processors, interrupt controllers, timers and buses are.

@@ -1,0 +1,1 @@
+//! Platform timers, and the calibration of the time-stamp counter.

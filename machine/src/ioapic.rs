@@ -1,0 +1,1 @@
+//! The I/O APICs, and how interrupt lines reach them.

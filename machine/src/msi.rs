@@ -1,0 +1,1 @@
+//! Message-signalled interrupts of PCI devices.

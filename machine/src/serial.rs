@@ -1,0 +1,1 @@
+//! A 16550 serial port.
