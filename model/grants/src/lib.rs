@@ -59,7 +59,7 @@ mod tests;
 
 pub use active::{Access, ActiveEntry, Pins, Record};
 pub use admin::Admin;
-pub use copy::{CopyOp, CopyPtr, Direct, Lease, NoTransit, Operand, Transit};
+pub use copy::{CopyOp, CopyPin, CopyPtr, Direct, Lease, NoTransit, Operand, Transit};
 pub use maptrack::{Claim, MapEntry, Maptrack, MaptrackMemory, Reserved};
 pub use shared::{AtomicV1, AtomicV2, Memory, WordsV1, WordsV2};
 pub use status::{Status, Version};
