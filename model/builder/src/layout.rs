@@ -303,7 +303,7 @@ impl Layout {
     fn assign_region_tables(&mut self) {
         let mut pfn = self.tables.pfn.0;
         let region = self.region;
-        for (level, run) in (1u32..=4).zip(self.region_runs.iter_mut()).rev() {
+        for (level, run) in (1u32..5).zip(self.region_runs.iter_mut()).rev() {
             *run = Run { pfn: Pfn(pfn), ..span(region, level) };
             pfn = pfn.wrapping_add(run.count);
         }
@@ -324,7 +324,7 @@ impl Layout {
         }
         let small = self.small_p2m();
         let (region, p2m) = (self.region, self.p2m);
-        for (level, run) in (1u32..=3).zip(self.p2m_runs.iter_mut()).rev() {
+        for (level, run) in (1u32..4).zip(self.p2m_runs.iter_mut()).rev() {
             let covers = if level == 1 { small } else { p2m };
             *run = Run {
                 pfn: Pfn(self.used_pages),

@@ -125,7 +125,7 @@ impl ForwardBits<'_> {
             let b = u8_at(self.input, byte.wrapping_add(k)).unwrap_or(0);
             word = (word << 8) | u32::from(b);
         }
-        let shift = (self.at & 7) as u32;
+        let shift = u32::from(low8(self.at as u64 & 7));
         word.wrapping_shr(shift) & 1u32.wrapping_shl(n).wrapping_sub(1)
     }
 

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use super::bits::BitReader;
 use super::fse::Distribution;
 use crate::codec::CodecError;
-use crate::num::{low8, u8_at, u16_at};
+use crate::num::{index, low8, u8_at, u16_at};
 
 /// The longest code.
 const MAX_BITS: u32 = 11;
@@ -94,8 +94,8 @@ impl Tree {
 
     #[inline(always)]
     fn symbol(&self, stream: &mut BitReader<'_>) -> u8 {
-        let index = stream.peek_some(self.bits) as usize & (TABLE - 1);
-        let [symbol, length] = self.table.get(index).copied().unwrap_or(0).to_le_bytes();
+        let slot = index(stream.peek_some(self.bits)) & (TABLE - 1);
+        let [symbol, length] = self.table.get(slot).copied().unwrap_or(0).to_le_bytes();
         stream.skip(u32::from(length));
         symbol
     }
@@ -195,7 +195,7 @@ fn coded_weights(
             *entry = (symbol, bits, base);
         }
     });
-    let entry = |state: u64| table.get(state as usize & 63).copied().unwrap_or_default();
+    let entry = |state: u64| table.get(index(state) & 63).copied().unwrap_or_default();
     let mut stream = BitReader::new(input, start.wrapping_add(taken), end)?;
     let mut this = stream.take(distribution.log);
     let mut other = stream.take(distribution.log);

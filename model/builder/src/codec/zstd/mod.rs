@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use self::huffman::Tree;
 use self::sequences::{Offsets, SLACK, Table};
 use super::{CodecError, xxhash};
-use crate::num::{array, low32, u8_at, u16_at, u32_at, u64_at};
+use crate::num::{array, index, low32, u8_at, u16_at, u32_at, u64_at};
 
 /// The most that one block can give.
 const MAX_BLOCK: usize = 128 << 10;
@@ -223,8 +223,8 @@ fn literals(
         _ => (18, 5),
     };
     let mask = 1u64.wrapping_shl(bits).wrapping_sub(1);
-    let size = (word >> 4 & mask) as usize;
-    let packed = (word.wrapping_shr(bits.wrapping_add(4)) & mask) as usize;
+    let size = index(word >> 4 & mask);
+    let packed = index(word.wrapping_shr(bits.wrapping_add(4)) & mask);
     let start = at.wrapping_add(length);
     let stop = start.wrapping_add(packed);
     if stop > end || size > MAX_BLOCK {
@@ -254,7 +254,7 @@ fn plain_literals(
     size: u64,
     repeated: bool,
 ) -> Result<usize, CodecError> {
-    let size = size as usize;
+    let size = index(size);
     let to = work.literals.get_mut(..size).filter(|_| size <= MAX_BLOCK);
     let to = to.ok_or(CodecError::Corrupt("zstd literals size"))?;
     let stop = start.wrapping_add(if repeated { 1 } else { size });

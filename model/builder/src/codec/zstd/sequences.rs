@@ -6,7 +6,7 @@ use super::Workspace;
 use super::bits::BitReader;
 use super::fse::{Distribution, MAX_SIZE};
 use crate::codec::CodecError;
-use crate::num::{array, low8, low32, u8_at};
+use crate::num::{array, index, low8, low32, u8_at};
 
 const CORRUPT: CodecError = CodecError::Corrupt("zstd sequences");
 
@@ -132,7 +132,7 @@ impl Entry {
     #[inline(always)]
     fn next(self, stream: &mut BitReader<'_>) -> usize {
         let bits = u32::from(low8(self.0 >> 40));
-        (self.0 >> 48).wrapping_add(stream.take(bits)) as usize
+        index((self.0 >> 48).wrapping_add(stream.take(bits)))
     }
 }
 
@@ -209,7 +209,7 @@ impl Table {
     }
 
     fn start(&self, stream: &mut BitReader<'_>) -> usize {
-        stream.take(self.log.unwrap_or(0)) as usize
+        index(stream.take(self.log.unwrap_or(0)))
     }
 }
 
@@ -287,14 +287,14 @@ fn decode(
     loop {
         let (l, o, m) = (ll.at(l_state), of.at(o_state), ml.at(m_state));
         stream.refill();
-        let value = o.base().wrapping_add(stream.take(o.extra()) as usize);
+        let value = o.base().wrapping_add(index(stream.take(o.extra())));
         let lengths = m.extra().wrapping_add(l.extra());
         // 57 bits are good for an offset of 31; refill when lengths and states might not fit too.
         if o.extra().wrapping_add(lengths) > 57 - 26 {
             stream.refill();
         }
-        let matched = m.base().wrapping_add(stream.take(m.extra()) as usize);
-        let literals = l.base().wrapping_add(stream.take(l.extra()) as usize);
+        let matched = m.base().wrapping_add(index(stream.take(m.extra())));
+        let literals = l.base().wrapping_add(index(stream.take(l.extra())));
         let offset = resolve(&mut offsets, value, literals);
         left = left.wrapping_sub(1);
         if left != 0 {
