@@ -6,7 +6,7 @@ use super::{fake::Fake, reference};
 use crate::{Budget, MAX_LENGTH, Outcome, memory, privileged, ud_prefix};
 
 /// How many random byte strings are run.
-const CASES: u32 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
+const CASES: u32 = if cfg!(debug_assertions) { 1_500 } else { 100_000 };
 
 /// Bytes that begin like instructions more often than random ones do.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -61,7 +61,7 @@ proptest! {
                     if entry < 2 && before.is_64 && length != 0 {
                         let insn = reference::decode(&before);
                         prop_assert!(!insn.is_invalid(), "{:02x?}", bytes);
-                        prop_assert_eq!(length, insn.len() as u64, "{} {:02x?}", insn, bytes);
+                        prop_assert_eq!(length, insn.len() as u64, "{:?} {:02x?}", insn, bytes);
                     }
                 }
                 Outcome::Retry => {

@@ -126,10 +126,10 @@ fn a_non_canonical_address_is_a_stack_fault_only_through_the_stack_segment() {
         memory(&mut fake)
     };
     let cases: [(&[u8], Exception); 5] = [
-        (&[0x48, 0x89, 0x07], Exception::GP),       // [rdi]
-        (&[0x48, 0x89, 0x45, 0x00], Exception::SS), // [rbp]
-        (&[0x48, 0x89, 0x04, 0x24], Exception::SS), // [rsp]
-        (&[0x49, 0x89, 0x45, 0x00], Exception::GP), // [r13]
+        (&[0x48, 0x89, 0x07], Exception::GP),             // [rdi]
+        (&[0x48, 0x89, 0x45, 0x00], Exception::SS),       // [rbp]
+        (&[0x48, 0x89, 0x04, 0x24], Exception::SS),       // [rsp]
+        (&[0x49, 0x89, 0x45, 0x00], Exception::GP),       // [r13]
         (&[0x64, 0x48, 0x89, 0x45, 0x00], Exception::GP), // fs:[rbp]
     ];
     for (bytes, exception) in cases {
@@ -160,7 +160,8 @@ fn lock_where_the_processor_forbids_it_is_an_invalid_opcode() {
 
 #[test]
 fn register_forms_and_unknown_opcodes_are_not_ours() {
-    for bytes in [&[0x48, 0x89, 0xf7][..], &[0xe8, 0, 0, 0, 0], &[0x0f, 0x11, 0x07], &[0xff, 0x27]] {
+    for bytes in [&[0x48, 0x89, 0xf7][..], &[0xe8, 0, 0, 0, 0], &[0x0f, 0x11, 0x07], &[0xff, 0x27]]
+    {
         assert_eq!(memory(&mut Fake::new(bytes)), Outcome::NotOurs, "{bytes:02x?}");
     }
 }

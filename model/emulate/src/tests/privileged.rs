@@ -81,10 +81,7 @@ fn outs_reads_downwards_through_its_segment() {
     let base = fake.bases[1];
     fake.poke(base + 0x0e, 4, 0x2222_1111);
     let fake = done(fake);
-    assert_eq!(
-        fake.events,
-        [Event::Out(0, Size::Word, 0x2222), Event::Out(0, Size::Word, 0x1111)]
-    );
+    assert_eq!(fake.events, [Event::Out(0, Size::Word, 0x2222), Event::Out(0, Size::Word, 0x1111)]);
     assert_eq!(fake.get(Reg::Rsi), 0x0c);
 }
 
@@ -92,10 +89,7 @@ fn outs_reads_downwards_through_its_segment() {
 fn a_port_is_not_read_when_its_datum_would_have_no_place() {
     let mut fake = Fake::new(&[0x6d]).with(Reg::Rdi, BUFFER);
     fake.fail = Some((0, Fault::page_fault(BUFFER, 2)));
-    assert_eq!(
-        privileged(&mut fake, BUDGET),
-        Outcome::Inject(Exception::page_fault(BUFFER, 2))
-    );
+    assert_eq!(privileged(&mut fake, BUDGET), Outcome::Inject(Exception::page_fault(BUFFER, 2)));
     assert!(fake.events.is_empty());
 }
 
@@ -240,7 +234,8 @@ fn caches_halting_and_the_extended_control_register_reach_the_machine() {
 
 #[test]
 fn cpuid_sets_four_registers() {
-    let fake = done(ones(&[0x0f, 0xa2]).with(Reg::Rax, 0xff_4000_0000).with(Reg::Rcx, 0xff_0000_0002));
+    let fake =
+        done(ones(&[0x0f, 0xa2]).with(Reg::Rax, 0xff_4000_0000).with(Reg::Rcx, 0xff_0000_0002));
     let regs = [Reg::Rax, Reg::Rbx, Reg::Rcx, Reg::Rdx].map(|reg| fake.get(reg));
     assert_eq!(regs, [0xbfff_0000, 2, 0xcccc_cccc, 0xdddd_dddd]);
 }

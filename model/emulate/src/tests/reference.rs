@@ -148,7 +148,11 @@ impl Model {
             return Ok(first as u64);
         }
         let stack = matches!(self.insn.op_kind(op), OpKind::Memory)
-            && self.insn.memory_segment() == Register::SS;
+            && matches!(
+                self.insn.memory_base(),
+                Register::RSP | Register::RBP | Register::ESP | Register::EBP
+            )
+            && !matches!(self.insn.memory_segment(), Register::FS | Register::GS);
         Err(Expected::Fault(if stack { Exception::SS } else { Exception::GP }))
     }
 
@@ -252,7 +256,7 @@ impl Model {
     fn execute(&mut self) -> Result<bool, Expected> {
         use Mnemonic::*;
         let width = self.width(0);
-        let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+        let mask = if width >= 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
         match self.insn.mnemonic() {
             Mov | Movnti => {
                 let value = self.load(1)?;
@@ -281,7 +285,8 @@ impl Model {
             }
             Cmovo | Cmovno | Cmovb | Cmovae | Cmove | Cmovne | Cmovbe | Cmova | Cmovs | Cmovns
             | Cmovp | Cmovnp | Cmovl | Cmovge | Cmovle | Cmovg => {
-                let value = if self.holds() { self.load(1)? } else { self.load(1).and(self.load(0))? };
+                let value =
+                    if self.holds() { self.load(1)? } else { self.load(1).and(self.load(0))? };
                 self.store(0, value)?;
             }
             Seto | Setno | Setb | Setae | Sete | Setne | Setbe | Seta | Sets | Setns | Setp
@@ -304,10 +309,29 @@ impl Model {
 
     fn arithmetic(&mut self, width: u64, mask: u64) -> Result<bool, Expected> {
         use Mnemonic::*;
+        if !matches!(
+            self.insn.mnemonic(),
+            Add | Adc
+                | Sub
+                | Sbb
+                | And
+                | Or
+                | Xor
+                | Cmp
+                | Test
+                | Inc
+                | Dec
+                | Neg
+                | Not
+                | Xchg
+                | Xadd
+                | Cmpxchg
+        ) {
+            return Err(Expected::No);
+        }
         let a = self.load(0)?;
         let b = if self.insn.op_count() > 1 { self.load(1)? & mask } else { 0 };
         let carry = self.flag(CF);
-        let before = self.fake.rflags;
         let result = match self.insn.mnemonic() {
             Add => self.add(a, b, false, width),
             Adc => self.add(a, b, carry, width),
@@ -326,7 +350,8 @@ impl Model {
             }
             Inc | Dec => {
                 let inc = self.insn.mnemonic() == Inc;
-                let sum = if inc { self.add(a, 1, false, width) } else { self.sub(a, 1, false, width) };
+                let sum =
+                    if inc { self.add(a, 1, false, width) } else { self.sub(a, 1, false, width) };
                 self.set_flag(CF, carry);
                 sum
             }
@@ -338,7 +363,7 @@ impl Model {
                 a
             }
             Xadd => self.add(a, b, false, width),
-            Cmpxchg => {
+            _ => {
                 let expected = self.fake.regs[0] & mask;
                 self.sub(expected, a, false, width);
                 if expected == a {
@@ -348,10 +373,6 @@ impl Model {
                     self.fake.regs[0] = if width == 4 { a } else { rax & !mask | a };
                 }
                 return Ok(true);
-            }
-            _ => {
-                self.fake.rflags = before;
-                return Err(Expected::No);
             }
         };
         match self.insn.mnemonic() {
