@@ -259,9 +259,23 @@ layouts! {
     }
 
     /// First state of a 32-bit HVM vCPU.
-    pub struct VcpuHvmX86_32("struct vcpu_hvm_x86_32"): 128 {
-        /// EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI.
-        pub gprs("eax"): [u32; 8],
+    pub struct VcpuHvmX86_32("struct vcpu_hvm_x86_32"): 120 {
+        /// EAX.
+        pub eax: u32,
+        /// ECX.
+        pub ecx: u32,
+        /// EDX.
+        pub edx: u32,
+        /// EBX.
+        pub ebx: u32,
+        /// ESP.
+        pub esp: u32,
+        /// EBP.
+        pub ebp: u32,
+        /// ESI.
+        pub esi: u32,
+        /// EDI.
+        pub edi: u32,
         /// EIP.
         pub eip: u32,
         /// EFLAGS.
@@ -276,20 +290,58 @@ layouts! {
         pub pad1: u32,
         /// EFER.
         pub efer: u64,
-        /// Bases of CS, DS, SS, ES, TR.
-        pub bases("cs_base"): [u32; 5],
-        /// Limits of the same.
-        pub limits("cs_limit"): [u32; 5],
-        /// Access rights of the same.
-        pub rights("cs_ar"): [u16; 5],
+        /// CS: base.
+        pub cs_base: u32,
+        /// DS: base.
+        pub ds_base: u32,
+        /// SS: base.
+        pub ss_base: u32,
+        /// ES: base.
+        pub es_base: u32,
+        /// TR: base.
+        pub tr_base: u32,
+        /// CS: limit.
+        pub cs_limit: u32,
+        /// DS: limit.
+        pub ds_limit: u32,
+        /// SS: limit.
+        pub ss_limit: u32,
+        /// ES: limit.
+        pub es_limit: u32,
+        /// TR: limit.
+        pub tr_limit: u32,
+        /// CS: access rights.
+        pub cs_ar: u16,
+        /// DS: access rights.
+        pub ds_ar: u16,
+        /// SS: access rights.
+        pub ss_ar: u16,
+        /// ES: access rights.
+        pub es_ar: u16,
+        /// TR: access rights.
+        pub tr_ar: u16,
         /// Must be 0.
         pub pad2: [u16; 3],
     }
 
     /// First state of a 64-bit HVM vCPU.
     pub struct VcpuHvmX86_64("struct vcpu_hvm_x86_64"): 112 {
-        /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI.
-        pub gprs("rax"): [u64; 8],
+        /// RAX.
+        pub rax: u64,
+        /// RCX.
+        pub rcx: u64,
+        /// RDX.
+        pub rdx: u64,
+        /// RBX.
+        pub rbx: u64,
+        /// RSP.
+        pub rsp: u64,
+        /// RBP.
+        pub rbp: u64,
+        /// RSI.
+        pub rsi: u64,
+        /// RDI.
+        pub rdi: u64,
         /// RIP.
         pub rip: u64,
         /// RFLAGS.
@@ -305,13 +357,13 @@ layouts! {
     }
 
     /// First state of an HVM vCPU.
-    pub struct VcpuHvmContext("struct vcpu_hvm_context"): 136 {
+    pub struct VcpuHvmContext("struct vcpu_hvm_context"): 128 {
         /// `VCPU_HVM_MODE_*`.
         pub mode: u32,
         /// Must be 0.
         pub pad: u32,
         /// [`VcpuHvmX86_32`] or [`VcpuHvmX86_64`].
-        pub cpu_regs: [u64; 16],
+        pub cpu_regs: [u64; 15],
     }
 
     /// A buffer of a dm_op call; the first holds [`DmOp`].
@@ -323,13 +375,13 @@ layouts! {
     }
 
     /// First buffer of the hypercall.
-    pub struct DmOp("struct xen_dm_op"): 40 {
+    pub struct DmOp("struct xen_dm_op"): 32 {
         /// What to do.
         pub op: DmCmd,
         /// Must be 0.
         pub pad: u32,
         /// The command's structure, from the start.
-        pub u: [u64; 4],
+        pub u: [u64; 3],
     }
 
     /// A new ioreq server.
@@ -459,7 +511,7 @@ layouts! {
     }
 
     /// An exception or interrupt.
-    pub struct DmInjectEvent("struct xen_dm_op_inject_event"): 32 {
+    pub struct DmInjectEvent("struct xen_dm_op_inject_event"): 24 {
         /// Which vCPU.
         pub vcpuid: u32,
         /// Vector.

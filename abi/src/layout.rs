@@ -153,6 +153,10 @@ macro_rules! open_enum {
         impl $name {
             $( $(#[$vmeta])* pub const $value: $name = $name($number); )*
 
+            /// The known values with their names.
+            pub const ALL: &'static [(&'static str, $name)] =
+                &[$( (stringify!($value), $name::$value), )*];
+
             /// The name of a known value, for logs.
             pub const fn name(self) -> Option<&'static str> {
                 match self {

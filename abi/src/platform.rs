@@ -274,7 +274,7 @@ layouts! {
     }
 
     /// Calls an EFI run-time service.
-    pub struct EfiRuntimeCall("struct xenpf_efi_runtime_call"): 64 {
+    pub struct EfiRuntimeCall("struct xenpf_efi_runtime_call"): 56 {
         /// Which.
         pub function: EfiFunction,
         /// Flags or a small result.
@@ -282,7 +282,7 @@ layouts! {
         /// EFI's status (out).
         pub status: u64,
         /// The service's structure.
-        pub u: [u64; 6],
+        pub u: [u64; 5],
     }
 
     /// [`EfiRuntimeCall::u`] of get_time.
