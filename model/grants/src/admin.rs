@@ -179,7 +179,8 @@ impl<M: Memory> Admin<'_, M> {
     fn carry(&self) -> Result<[Carried; RESERVED_ENTRIES as usize], Errno> {
         let memory = &self.table.memory;
         let mut carried = [Carried::default(); RESERVED_ENTRIES as usize];
-        for (gref, slot) in (0..).map(GrantRef).zip(carried.iter_mut()) {
+        let end = self.table.sizes().0.saturating_mul(self.table.version().entries_per_frame());
+        for (gref, slot) in (0..end).map(GrantRef).zip(carried.iter_mut()) {
             match self.table.version() {
                 Version::V1 => {
                     let Some(words) = memory.v1(gref) else { continue };

@@ -32,13 +32,13 @@ fn maps_and_unmaps_on_many_cpus_leave_nothing_behind() {
                 let mut held: Vec<GrantHandle> = vec![];
                 for _ in 0..ROUNDS {
                     let word = random(&mut seed);
-                    if word % 2 == 0 && held.len() < 200 {
+                    if word.is_multiple_of(2) && held.len() < 200 {
                         held.extend(map_one(table, maptrack, word));
                     } else if let Some(handle) = held.pop() {
                         unmap_one(table, maptrack, handle);
                     }
-                    if number == 1 && word % 64 == 0 {
-                        let wanted = if word % 128 == 0 { Version::V1 } else { Version::V2 };
+                    if number == 1 && word.is_multiple_of(64) {
+                        let wanted = if word.is_multiple_of(128) { Version::V1 } else { Version::V2 };
                         table.admin().set_version(wanted).unwrap();
                     }
                 }
