@@ -128,19 +128,15 @@ impl OwnerWord {
     /// Takes a reference if the frame belongs to `dom`.
     #[inline]
     pub(crate) fn get(&self, dom: DomId) -> Result<(), Owner> {
-        self.update(|w| {
-            (w.belongs_to(dom) && !w.is_full()).then_some(Owner(w.0.wrapping_add(1)))
-        })
-        .map(|_| ())
+        self.update(|w| (w.belongs_to(dom) && !w.is_full()).then_some(Owner(w.0.wrapping_add(1))))
+            .map(|_| ())
     }
 
     /// Takes a reference, whoever the owner is.
     pub(crate) fn get_any(&self) -> Option<DomId> {
-        self.update(|w| {
-            (w.owner().is_some() && !w.is_full()).then_some(Owner(w.0.wrapping_add(1)))
-        })
-        .ok()
-        .and_then(Owner::owner)
+        self.update(|w| (w.owner().is_some() && !w.is_full()).then_some(Owner(w.0.wrapping_add(1))))
+            .ok()
+            .and_then(Owner::owner)
     }
 
     /// Takes one more reference for the hypervisor's own bookkeeping; the caller holds one.

@@ -42,8 +42,7 @@ impl Progress {
     pub(crate) const ALL: Self = Self { index: ENTRIES, pending: false, undo: false };
 
     fn to_bits(self) -> u64 {
-        let flags =
-            if self.pending { PENDING } else { 0 } | if self.undo { UNDO } else { 0 };
+        let flags = if self.pending { PENDING } else { 0 } | if self.undo { UNDO } else { 0 };
         u64::try_from(self.index).unwrap_or(0) | flags
     }
 }
