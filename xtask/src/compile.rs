@@ -10,6 +10,10 @@ use anyhow::{Context, Result};
 
 use crate::{paths, process, setup, symbols};
 
+/// The package whose program is the hypervisor's image.
+const PACKAGE: &str = "image";
+/// That program.
+const PROGRAM: &str = "ferroxen";
 const COMPILE_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Arguments of `build`.
@@ -75,21 +79,29 @@ fn target_settings() -> Vec<String> {
     let script = paths::root().join("hypervisor/link.ld");
     let flags = [
         "-Crelocation-model=pic".to_owned(),
+        // An indirect branch less for each `match`: part of the answer to speculation.
         "-Cjump-tables=no".to_owned(),
+        // Backtraces walk the frames.
+        "-Cforce-frame-pointers=yes".to_owned(),
         "-Clink-arg=-no-pie".to_owned(),
+        "-Clink-arg=--no-dynamic-linker".to_owned(),
+        "-Clink-arg=-zmax-page-size=4096".to_owned(),
         format!("-Clink-arg=-T{}", script.display()),
     ];
     let list: Vec<String> = flags.iter().map(|flag| format!("\"{flag}\"")).collect();
     vec!["--config".into(), format!("target.{}.rustflags=[{}]", setup::BARE_TARGET, list.join(","))]
 }
 
-/// A cargo command for the hypervisor's package, `verb` being `build`, `clippy` and the like.
+/// A cargo command for the image's package, `verb` being `build`, `clippy` and the like.
 pub fn cargo(verb: &str) -> Command {
+    cargo_for(PACKAGE, verb)
+}
+
+/// The same for another package that is made for the bare machine.
+pub fn cargo_for(package: &str, verb: &str) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(paths::root()).arg(verb);
-    command
-        .args(["--package", "hypervisor", "--target", setup::BARE_TARGET])
-        .args(target_settings());
+    command.args(["--package", package, "--target", setup::BARE_TARGET]).args(target_settings());
     // An inherited RUSTFLAGS would take the place of the settings above.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     command
@@ -105,7 +117,7 @@ fn cargo_build(args: &Args) -> Result<PathBuf> {
     }
     process::run(&mut command, COMPILE_LIMIT, "build of the hypervisor")?;
     let profile = if args.debug { "debug" } else { "release" };
-    Ok(paths::cargo_target().join(setup::BARE_TARGET).join(profile).join("hypervisor"))
+    Ok(paths::cargo_target().join(setup::BARE_TARGET).join(profile).join(PROGRAM))
 }
 
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {

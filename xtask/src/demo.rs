@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::qemu::Console;
 use crate::qemu::tests::{BOOT, COMMAND, log_path};
+use crate::qemu::{Console, scenario};
 use crate::run;
 
 /// Arguments of `demo`.
@@ -15,6 +15,9 @@ pub struct Args {
     /// Leave me in dom0's shell, with example guests in /root.
     #[arg(long)]
     interactive: bool,
+    /// Start no guest.
+    #[arg(long)]
+    dom0_only: bool,
     #[command(flatten)]
     run: run::Args,
 }
@@ -38,8 +41,11 @@ pub fn main(args: &Args) -> Result<()> {
     console.expect("dom0: ready", BOOT)?;
     console.expect("dom0# ", COMMAND)?;
     step(&console, "its toolstack runs");
-    for command in ["xl info", "xl list"] {
-        println!("\ndom0# {command}\n{}", console.shell(command, COMMAND)?.trim_end());
+    show(&mut console, "xl info")?;
+    if args.dom0_only {
+        show(&mut console, "xl list")?;
+    } else {
+        guest(&mut console)?;
     }
     console.send("exit\n")?;
     console.wait_end(END)?;
@@ -48,6 +54,26 @@ pub fn main(args: &Args) -> Result<()> {
         "\ndemo is complete: booted, asked and shut down in {:.0} s",
         start.elapsed().as_secs_f64()
     );
+    Ok(())
+}
+
+/// A guest from its creation to its end.
+fn guest(console: &mut Console) -> Result<()> {
+    scenario::create(console)?;
+    step(console, "guest created");
+    show(console, "xl list")?;
+    let said = scenario::talk(console)?;
+    step(console, &format!("guest answers on its console and uses its disk: {said}"));
+    let said = scenario::ping(console)?;
+    step(console, &format!("guest is reached by network: {said}"));
+    show(console, "xl list")?;
+    scenario::shut_down(console)?;
+    step(console, "guest shut down");
+    Ok(())
+}
+
+fn show(console: &mut Console, command: &str) -> Result<()> {
+    println!("\ndom0# {command}\n{}\n", console.shell(command, COMMAND)?.trim_end());
     Ok(())
 }
 

@@ -1,13 +1,233 @@
-//! x
-use anyhow::Result;
-/// Args.
+//! `unsafe-report`: how much code the compiler's checks do not cover, crate by crate.
+//!
+//! Counted after macro expansion, so that a macro that expands to `unsafe` counts where it is
+//! used. Assembly is counted in lines of the source. Fails when a crate outside
+//! `machine/` has any.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::{compile, paths, process};
+
+mod count;
+
+use count::Counts;
+
+const EXPAND_LIMIT: Duration = Duration::from_secs(900);
+
+/// The one folder of the hypervisor whose packages may say `unsafe`.
+const MACHINE: &str = "machine";
+/// Packages that do not run in the hypervisor.
+const HOST_ONLY: &[&str] = &["xtask"];
+/// Packages that are expanded as compiled for the bare machine.
+const BARE: &[&str] = &["hypervisor", "image", MACHINE];
+
+/// Arguments of `unsafe-report`.
 #[derive(clap::Args)]
 #[group(skip)]
-pub struct Args {}
-/// Main.
-pub fn main(_: &Args) -> Result<()> {
-    check()
+pub struct Args {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
-pub fn check() -> Result<()> {
+
+/// One package.
+#[derive(Serialize)]
+pub struct Row {
+    package: String,
+    /// May have unsafe code.
+    privileged: bool,
+    #[serde(flatten)]
+    counts: Counts,
+    /// Lines of assembly, in `.S` files and in the strings of the assembly macros.
+    assembly_lines: usize,
+    /// Lines that are neither blank nor comment, tests among them left out.
+    code_lines: usize,
+}
+
+/// The whole.
+#[derive(Serialize)]
+pub struct Report {
+    crates: Vec<Row>,
+    /// `machine`'s part of the hypervisor's lines, in percent.
+    machine_share: f64,
+}
+
+/// Runs `unsafe-report`.
+pub fn main(args: &Args) -> Result<()> {
+    let report = collect()?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).context("write JSON")?);
+    } else {
+        print(&report);
+    }
+    judge(&report)
+}
+
+/// Counts and judges, for `test`.
+pub fn check() -> Result<Report> {
+    let report = collect()?;
+    print(&report);
+    judge(&report)?;
+    Ok(report)
+}
+
+fn judge(report: &Report) -> Result<()> {
+    let outside: Vec<String> = report
+        .crates
+        .iter()
+        .filter(|row| !row.privileged && (row.counts.total() > 0 || row.assembly_lines > 0))
+        .map(|row| {
+            format!(
+                "{} ({} unsafe, {} lines of assembly)",
+                row.package,
+                row.counts.total(),
+                row.assembly_lines
+            )
+        })
+        .collect();
+    if !outside.is_empty() {
+        bail!("unsafe code outside {MACHINE}/: {}", outside.join(", "));
+    }
     Ok(())
+}
+
+fn collect() -> Result<Report> {
+    let mut crates = Vec::new();
+    for package in packages()? {
+        let context = || format!("package {}", package.name);
+        let expanded = expand(&package).with_context(context)?;
+        let counts = count::expanded(&expanded).with_context(context)?;
+        let (code_lines, assembly_lines) =
+            sources(&package.folder.join("src")).with_context(context)?;
+        crates.push(Row {
+            privileged: package.folder.starts_with(paths::root().join(MACHINE)),
+            package: package.name,
+            counts,
+            assembly_lines,
+            code_lines,
+        });
+    }
+    let lines = |row: &Row| row.code_lines + row.assembly_lines;
+    let all: usize = crates.iter().map(lines).sum();
+    let machine: usize = crates.iter().filter(|row| row.privileged).map(lines).sum();
+    let machine_share = if all == 0 { 0.0 } else { 100.0 * machine as f64 / all as f64 };
+    Ok(Report { crates, machine_share })
+}
+
+struct Package {
+    name: String,
+    folder: PathBuf,
+    /// Name of its program; none for a library.
+    program: Option<String>,
+}
+
+/// The workspace's own packages.
+fn packages() -> Result<Vec<Package>> {
+    let mut command = Command::new("cargo");
+    command.current_dir(paths::root()).args(["metadata", "--no-deps", "--format-version", "1"]);
+    let text = process::capture(&mut command, EXPAND_LIMIT, "cargo metadata")?;
+    let data: serde_json::Value = serde_json::from_str(&text).context("read cargo's metadata")?;
+    let list = data["packages"].as_array().context("cargo's metadata without packages")?;
+    let mut packages = Vec::new();
+    for item in list {
+        let name = item["name"].as_str().context("a package without a name")?.to_owned();
+        let manifest =
+            Path::new(item["manifest_path"].as_str().context("a package without a manifest")?);
+        let folder = manifest.parent().context("a manifest without a folder")?.to_path_buf();
+        if HOST_ONLY.contains(&name.as_str()) {
+            continue;
+        }
+        let targets = item["targets"].as_array().context("a package without targets")?;
+        let of_kind = |kind: &str| {
+            targets
+                .iter()
+                .find(|target| target["kind"][0] == *kind)
+                .and_then(|target| target["name"].as_str())
+        };
+        let program = match of_kind("lib") {
+            Some(_) => None,
+            None => Some(
+                of_kind("bin").context("a package with neither library nor program")?.to_owned(),
+            ),
+        };
+        packages.push(Package { name, folder, program });
+    }
+    packages.sort_by(|one, two| one.name.cmp(&two.name));
+    Ok(packages)
+}
+
+/// The package's source after macro expansion. The flag needs the compiler's unstable options,
+/// which `RUSTC_BOOTSTRAP` opens in the ordinary one.
+fn expand(package: &Package) -> Result<String> {
+    let bare = BARE.contains(&package.name.as_str());
+    let mut command =
+        if bare { compile::cargo_for(&package.name, "rustc") } else { host_cargo(package) };
+    // A folder of its own: build scripts look at the variable below and would run again each time.
+    command.env("CARGO_TARGET_DIR", paths::cargo_target().join("expand"));
+    command.args(["--quiet", "--profile", "check"]);
+    match &package.program {
+        Some(program) => command.args(["--bin", program]),
+        None => command.arg("--lib"),
+    };
+    command.args(["--", "-Zunpretty=expanded"]).env("RUSTC_BOOTSTRAP", "1");
+    process::capture(&mut command, EXPAND_LIMIT, "macro expansion")
+}
+
+fn host_cargo(package: &Package) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(paths::root()).args(["rustc", "--package", &package.name]);
+    command
+}
+
+/// Lines of code and of assembly below a source folder.
+fn sources(folder: &Path) -> Result<(usize, usize)> {
+    let (mut code, mut assembly) = (0, 0);
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            let (more_code, more_assembly) = sources(&path)?;
+            code += more_code;
+            assembly += more_assembly;
+            continue;
+        }
+        let read = || fs::read_to_string(&path).with_context(|| format!("read {}", path.display()));
+        match path.extension().and_then(|ext| ext.to_str()) {
+            Some("rs") => {
+                let counted =
+                    count::source(&read()?).with_context(|| path.display().to_string())?;
+                code += counted.code.saturating_sub(counted.assembly);
+                assembly += counted.assembly;
+            }
+            Some("S" | "s") => assembly += count::assembly_file(&read()?),
+            _ => {}
+        }
+    }
+    Ok((code, assembly))
+}
+
+fn print(report: &Report) {
+    println!(
+        "{:<14} {:>7} {:>6} {:>6} {:>7} {:>8} {:>7}",
+        "crate", "blocks", "fns", "impls", "externs", "assembly", "code"
+    );
+    for row in &report.crates {
+        let counts = &row.counts;
+        println!(
+            "{:<14} {:>7} {:>6} {:>6} {:>7} {:>8} {:>7}",
+            row.package,
+            counts.blocks,
+            counts.functions,
+            counts.impls,
+            counts.externs,
+            row.assembly_lines,
+            row.code_lines
+        );
+    }
+    println!("{MACHINE} has {:.1} % of the hypervisor's lines", report.machine_share);
 }

@@ -3,6 +3,7 @@
 pub mod console;
 pub mod guests;
 pub mod machine;
+pub mod scenario;
 pub mod tests;
 
 pub use console::Console;
