@@ -171,19 +171,19 @@ pub fn write_p2m<S: Sink>(
     sink: &mut S,
     mut mfn: impl FnMut(Pfn) -> Option<Mfn>,
 ) -> Result<(), S::Error> {
-    const BATCH: u64 = 64;
+    const BATCH: usize = 64;
     let mut at = layout.p2m.pfn.0.wrapping_mul(PAGE);
     let mut next = 0u64;
     // 512 entries are a page, so batches of 64 fill pages exactly.
     let end = layout.p2m.pages.saturating_mul(512);
     while next < end {
-        let mut batch = [[0xffu8; 8]; BATCH as usize];
+        let mut batch = [[0xffu8; 8]; BATCH];
         for (pfn, entry) in (next..layout.nr_pages).zip(batch.iter_mut()) {
             *entry = mfn(Pfn(pfn)).unwrap_or(Mfn::INVALID).0.to_le_bytes();
         }
         sink.write(at, batch.as_flattened())?;
-        next = next.wrapping_add(BATCH);
-        at = at.wrapping_add(BATCH.wrapping_mul(8));
+        next = next.wrapping_add(BATCH as u64);
+        at = at.wrapping_add((BATCH as u64).wrapping_mul(8));
     }
     Ok(())
 }

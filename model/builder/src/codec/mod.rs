@@ -5,6 +5,7 @@ mod crc32;
 mod gzip;
 mod lz4;
 mod lzma;
+mod x86;
 mod xxhash;
 mod xz;
 mod zstd;
