@@ -40,7 +40,7 @@ pub struct Place {
     offset: u64,
     /// What FS or GS adds.
     base: u64,
-    /// Addressed through the stack segment: faults are `#SS`.
+    /// Based on RSP or RBP, so in the stack segment if no other is named: faults are `#SS`.
     stack: bool,
 }
 
@@ -68,16 +68,10 @@ pub struct Insn {
     pub next_rip: u64,
 }
 
-/// What follows an opcode.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a byte in an opcode's place is, or what follows it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Shape {
-    /// Nothing.
-    Bare,
-    /// An 8-bit immediate.
-    Imm8,
-    /// A 64-bit offset (32-bit with 67).
-    Offset,
-    /// ModRM.
+    /// ModRM follows.
     Modrm,
     /// ModRM and 8-bit immediate.
     ModrmImm8,
@@ -87,14 +81,30 @@ enum Shape {
     Group3Byte,
     /// The same with an immediate of operand size, at most 32 bits (opcode f7).
     Group3,
+    /// Nothing follows.
+    Bare,
+    /// An 8-bit immediate.
+    Imm8,
+    /// A 64-bit offset (32-bit with 67).
+    Offset,
     /// ModRM that always names registers (MOV to and from CRn and DRn).
     Registers,
+    /// Not an opcode but a REX prefix.
+    Rex,
+    /// Another prefix.
+    Prefix,
+    /// The opcode is in another map.
+    Escape,
+    /// Nothing that is executed here.
+    Unknown,
 }
 
-/// What follows this opcode, if it is a known one.
-#[inline]
-const fn shape(opcode: u16) -> Option<Shape> {
-    Some(match opcode {
+/// What this opcode (or prefix, or escape) is.
+const fn classify(opcode: u16) -> Shape {
+    match opcode {
+        0x040..=0x04f => Shape::Rex,
+        0x026 | 0x02e | 0x036 | 0x03e | 0x064..=0x067 | 0x0f0 | 0x0f2 | 0x0f3 => Shape::Prefix,
+        0x00f | 0x138 => Shape::Escape,
         0x000..=0x03f if opcode & 7 < 4 => Shape::Modrm,
         0x063 | 0x084..=0x08b => Shape::Modrm,
         0x06c..=0x06f | 0x0a4 | 0x0a5 | 0x0aa..=0x0ad => Shape::Bare,
@@ -113,22 +123,32 @@ const fn shape(opcode: u16) -> Option<Shape> {
         0x1a3 | 0x1ab | 0x1b0 | 0x1b1 | 0x1b3 | 0x1b6 | 0x1b7 | 0x1bb => Shape::Modrm,
         0x1ba => Shape::ModrmImm8,
         0x1be | 0x1bf | 0x1c0 | 0x1c1 | 0x1c3 | 0x1c7 | 0x2f0 | 0x2f1 => Shape::Modrm,
-        _ => return None,
-    })
-}
-
-/// Decodes one instruction at RIP. Nothing is changed, whatever comes of it.
-#[inline]
-pub fn decode<M: Machine>(m: &mut M) -> Result<Insn, Fault> {
-    let mut code = Code::fetch(m)?;
-    match decode_from(m, &mut code) {
-        Err(Fault::Unhandled) if code.exhausted() => Err(code.ran_out(m)),
-        result => result,
+        _ => Shape::Unknown,
     }
 }
 
-#[inline]
-fn decode_from<M: Machine>(m: &mut M, code: &mut Code) -> Result<Insn, Fault> {
+/// [`classify`] of every opcode, so that it costs one load.
+static SHAPES: [Shape; 0x300] = {
+    let mut table = [Shape::Unknown; 0x300];
+    let mut rest = table.as_mut_slice();
+    let mut opcode: u16 = 0;
+    while let [head, tail @ ..] = rest {
+        *head = classify(opcode);
+        opcode = opcode.wrapping_add(1);
+        rest = tail;
+    }
+    table
+};
+
+#[inline(always)]
+fn shape(opcode: u16) -> Shape {
+    SHAPES.get(usize::from(opcode)).copied().unwrap_or(Shape::Unknown)
+}
+
+/// Decodes one instruction at RIP. Nothing is changed, whatever comes of it.
+#[inline(always)]
+pub fn decode<M: Machine>(m: &mut M) -> Result<Insn, Fault> {
+    let mut code = Code::fetch(m)?;
     let mut insn = Insn {
         opcode: 0,
         modrm: 0,
@@ -142,30 +162,23 @@ fn decode_from<M: Machine>(m: &mut M, code: &mut Code) -> Result<Insn, Fault> {
         imm: 0,
         next_rip: 0,
     };
-    let first = prefixes(&mut insn, code)?;
-    insn.opcode = opcode(first, code)?;
     let mut rip_relative = false;
-    let shape = shape(insn.opcode).ok_or(Fault::Unhandled)?;
-    match shape {
-        Shape::Bare | Shape::Imm8 | Shape::Offset => {}
-        Shape::Registers => insn.modrm = code.byte()?,
-        _ => {
-            insn.modrm = code.byte()?;
-            if insn.is_memory() {
-                rip_relative = address(m, &mut insn, code)?;
-            }
+    let shape = opcode(&mut insn, &mut code);
+    if shape < Shape::Bare {
+        insn.modrm = code.byte();
+        if insn.is_memory() {
+            rip_relative = address(m, &mut insn, &mut code);
         }
     }
-    insn.imm = match shape {
-        Shape::Bare | Shape::Modrm | Shape::Registers => 0,
-        Shape::Imm8 | Shape::ModrmImm8 => imm8(code)?,
-        Shape::ModrmImm => insn.imm_of_operand_size(code)?,
-        Shape::Group3Byte if insn.reg_field() < 2 => imm8(code)?,
-        Shape::Group3 if insn.reg_field() < 2 => insn.imm_of_operand_size(code)?,
-        Shape::Group3Byte | Shape::Group3 => 0,
-        Shape::Offset if insn.address_mask == u64::MAX => u64::from_le_bytes(code.take()?),
-        Shape::Offset => u64::from(u32::from_le_bytes(code.take()?)),
-    };
+    if shape != Shape::Modrm && shape != Shape::Bare {
+        rest(&mut insn, &mut code, shape);
+    }
+    if code.exhausted() {
+        return Err(code.ran_out(m));
+    }
+    if shape == Shape::Unknown {
+        return Err(Fault::Unhandled);
+    }
     insn.next_rip = m.rip().wrapping_add(code.position());
     if !is_canonical(insn.next_rip) {
         // The processor would finish and then fault; RIP must never be set to such an address.
@@ -180,86 +193,111 @@ fn decode_from<M: Machine>(m: &mut M, code: &mut Code) -> Result<Insn, Fault> {
     Ok(insn)
 }
 
-/// Reads the prefixes into `insn` and returns the byte after them.
-#[inline]
-fn prefixes(insn: &mut Insn, code: &mut Code) -> Result<u8, Fault> {
+/// Reads prefixes and opcode into `insn` and returns what follows.
+#[inline(always)]
+fn opcode(insn: &mut Insn, code: &mut Code) -> Shape {
     loop {
-        let byte = code.byte()?;
-        if byte & 0xf0 == 0x40 {
+        let byte = code.byte();
+        insn.opcode = u16::from(byte);
+        let mut found = shape(insn.opcode);
+        if found == Shape::Rex {
             insn.rex = byte;
             continue;
         }
-        match byte {
-            0x66 => insn.operand16 = true,
-            0xf0 => insn.lock = true,
-            0x64 => insn.segment = Some(Segment::Fs),
-            0x65 => insn.segment = Some(Segment::Gs),
-            0x67 => insn.address_mask = Size::Dword.mask(),
-            0xf2 => insn.repeat = Repeat::F2,
-            0xf3 => insn.repeat = Repeat::F3,
-            // ES, CS, SS and DS mean nothing in 64-bit mode, and do not undo FS or GS.
-            0x26 | 0x2e | 0x36 | 0x3e => {}
-            _ => return Ok(byte),
+        if found == Shape::Prefix {
+            prefix(insn, byte);
+            // REX counts only directly before the opcode.
+            insn.rex = 0;
+            continue;
         }
-        // REX counts only directly before the opcode.
-        insn.rex = 0;
+        if found == Shape::Escape {
+            insn.opcode = MAP_0F | u16::from(code.byte());
+            found = shape(insn.opcode);
+            if found == Shape::Escape {
+                insn.opcode = MAP_0F38 | u16::from(code.byte());
+                found = shape(insn.opcode);
+            }
+        }
+        return found;
     }
 }
 
-/// The opcode with its map.
-#[inline]
-fn opcode(first: u8, code: &mut Code) -> Result<u16, Fault> {
-    if first != 0x0f {
-        return Ok(u16::from(first));
-    }
-    match code.byte()? {
-        0x38 => Ok(MAP_0F38 | u16::from(code.byte()?)),
-        second => Ok(MAP_0F | u16::from(second)),
+/// Notes a prefix other than REX.
+#[inline(always)]
+fn prefix(insn: &mut Insn, byte: u8) {
+    match byte {
+        0xf0 => insn.lock = true,
+        0x66 => insn.operand16 = true,
+        0x64 => insn.segment = Some(Segment::Fs),
+        0x65 => insn.segment = Some(Segment::Gs),
+        0x67 => insn.address_mask = Size::Dword.mask(),
+        0xf2 => insn.repeat = Repeat::F2,
+        0xf3 => insn.repeat = Repeat::F3,
+        // ES, CS, SS and DS mean nothing in 64-bit mode, and do not undo FS or GS.
+        _ => {}
     }
 }
 
+/// Reads what comes after the opcode besides ModRM and what belongs to it.
 #[inline]
-fn imm8(code: &mut Code) -> Result<u64, Fault> {
-    Ok(Size::Byte.sign_extend(u64::from(code.byte()?)))
+fn rest(insn: &mut Insn, code: &mut Code, shape: Shape) {
+    let immediate = insn.reg_field() < 2;
+    insn.imm = match shape {
+        Shape::ModrmImm => insn.imm_of_operand_size(code),
+        Shape::Imm8 | Shape::ModrmImm8 => imm8(code),
+        Shape::Group3Byte if immediate => imm8(code),
+        Shape::Group3 if immediate => insn.imm_of_operand_size(code),
+        Shape::Offset if insn.address_mask == u64::MAX => code.qword(),
+        Shape::Offset => u64::from(code.dword()),
+        Shape::Registers => {
+            insn.modrm = code.byte();
+            0
+        }
+        _ => 0,
+    };
 }
 
-#[inline]
-fn imm32(code: &mut Code) -> Result<u64, Fault> {
-    Ok(Size::Dword.sign_extend(u64::from(u32::from_le_bytes(code.take()?))))
+#[inline(always)]
+const fn imm8(code: &mut Code) -> u64 {
+    Size::Byte.sign_extend(code.byte() as u64)
+}
+
+#[inline(always)]
+const fn imm32(code: &mut Code) -> u64 {
+    Size::Dword.sign_extend(code.dword() as u64)
 }
 
 /// Works out a memory operand; true when the address of the next instruction is to be added.
-#[inline]
-fn address<M: Machine>(m: &M, insn: &mut Insn, code: &mut Code) -> Result<bool, Fault> {
+#[inline(always)]
+fn address<M: Machine>(m: &M, insn: &mut Insn, code: &mut Code) -> bool {
     let mode = insn.modrm >> 6;
     let mut base_field = insn.modrm & 7;
     let mut offset = 0;
-    if base_field == 4 {
-        let sib = code.byte()?;
+    let has_sib = base_field == 4;
+    if has_sib {
+        let sib = code.byte();
         base_field = sib & 7;
         let index = (sib >> 3) & 7 | (insn.rex & REX_X) << 2;
         // Index 4 means none; with REX.X it is R12.
         if index != 4 {
             offset = m.reg(Reg::from_low_bits(index)).wrapping_shl(u32::from(sib >> 6));
         }
-    } else if base_field == 5 && mode == 0 {
-        insn.place.offset = imm32(code)?;
-        return Ok(true);
     }
-    if base_field == 5 && mode == 0 {
-        insn.place.offset = offset.wrapping_add(imm32(code)?);
-        return Ok(false);
+    if mode == 0 && base_field == 5 {
+        // No base: an absolute address, or without SIB one that counts from the next instruction.
+        insn.place.offset = offset.wrapping_add(imm32(code));
+        return !has_sib;
     }
     let base = base_field | (insn.rex & REX_B) << 3;
-    insn.place.stack = insn.segment.is_none() && (base == 4 || base == 5);
+    insn.place.stack = base & 0xe == 4;
     offset = offset.wrapping_add(m.reg(Reg::from_low_bits(base)));
-    let displacement = match mode {
-        0 => 0,
-        1 => imm8(code)?,
-        _ => imm32(code)?,
-    };
-    insn.place.offset = offset.wrapping_add(displacement);
-    Ok(false)
+    if mode == 1 {
+        offset = offset.wrapping_add(imm8(code));
+    } else if mode == 2 {
+        offset = offset.wrapping_add(imm32(code));
+    }
+    insn.place.offset = offset;
+    false
 }
 
 /// Is this a 48-bit canonical address? Guests here never have 57-bit ones.
@@ -323,11 +361,11 @@ impl Insn {
         if self.opcode & 1 == 0 { Size::Byte } else { self.full_size() }
     }
 
-    fn imm_of_operand_size(&self, code: &mut Code) -> Result<u64, Fault> {
-        if self.full_size() == Size::Word {
-            return Ok(Size::Word.sign_extend(u64::from(u16::from_le_bytes(code.take()?))));
+    const fn imm_of_operand_size(&self, code: &mut Code) -> u64 {
+        match self.full_size() {
+            Size::Word => Size::Word.sign_extend(code.word() as u64),
+            _ => imm32(code),
         }
-        imm32(code)
     }
 
     /// The base of the overriding segment, 0 without one.
@@ -350,7 +388,7 @@ impl Insn {
     pub fn address_plus(&self, distance: u64, size: Size) -> Result<u64, Fault> {
         let addr = self.unchecked_address(distance);
         match check_access(addr, size) {
-            Err(_) if self.place.stack => Err(Fault::SS),
+            Err(_) if self.place.stack && self.segment.is_none() => Err(Fault::SS),
             result => result,
         }
     }

@@ -69,7 +69,7 @@ pub enum Outcome {
 }
 
 impl From<Result<(), Fault>> for Outcome {
-    #[inline]
+    #[inline(always)]
     fn from(result: Result<(), Fault>) -> Self {
         match result {
             Ok(()) => Self::Done,

@@ -234,38 +234,38 @@ fn rdtscp<M: Machine>(m: &mut M) -> Result<(), Fault> {
 #[cold]
 fn compatibility<M: Machine>(m: &mut M) -> Result<(), Fault> {
     let mut code = Code::fetch(m)?;
-    let mut peek = [0; 3];
-    for slot in &mut peek {
-        // Short of bytes, the zeros left match nothing that is longer.
-        let Ok(byte) = code.byte() else { break };
-        *slot = byte;
-    }
-    let length = if peek.starts_with(&CPUID) {
-        cpuid(m)?;
-        2
-    } else if peek.starts_with(&RDTSC) {
-        rdtsc(m)?;
-        2
-    } else if peek == RDTSCP {
-        rdtscp(m)?;
-        3
-    } else {
+    let first = [code.byte(), code.byte()];
+    if code.exhausted() {
         return Err(Fault::Unhandled);
-    };
-    skip(m, length)
+    }
+    match first {
+        CPUID => cpuid(m)?,
+        RDTSC => rdtsc(m)?,
+        _ => {
+            let [a, b] = first;
+            if [a, b, code.byte()] != RDTSCP || code.exhausted() {
+                return Err(Fault::Unhandled);
+            }
+            rdtscp(m)?;
+        }
+    }
+    skip(m, code.position())
 }
 
 /// Runs what is behind the forced-emulation prefix: CPUID, from any mode and any code segment.
 pub fn run_forced<M: Machine>(m: &mut M) -> Result<(), Fault> {
     let mut code = Code::fetch(m)?;
-    if code.take()? != FORCED {
+    let forced = FORCED.iter().all(|&byte| code.byte() == byte);
+    if !forced || code.exhausted() {
         return Err(Fault::Unhandled);
     }
-    match code.take() {
-        Ok(CPUID) => {}
-        Ok(_) => return Err(Fault::Unhandled),
+    let found = [code.byte(), code.byte()];
+    if code.exhausted() {
         // The prefix was there, so what follows is meant to be fetched.
-        Err(_) => return Err(code.ran_out(m)),
+        return Err(code.ran_out(m));
+    }
+    if found != CPUID {
+        return Err(Fault::Unhandled);
     }
     if !is_canonical(m.rip().wrapping_add(code.position())) {
         return Err(Fault::GP);
