@@ -21,6 +21,7 @@ pub mod ioapic;
 pub mod layout;
 pub mod lock;
 pub mod memory;
+mod mmio;
 pub mod msi;
 pub mod once;
 pub mod paging;
