@@ -1,0 +1,125 @@
+//! Grant tables, version 1: our own entries, and using them.
+
+use crate::hypercall::{addr_mut, call3, nr};
+use crate::memory::{self, PRESENT, Page, WRITE};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+static TABLE: Page = Page::new();
+
+/// Any operation, on one argument.
+pub fn op<T>(number: u64, argument: &mut T) -> i64 {
+    call3(nr::GRANT_TABLE_OP, number, addr_mut(argument), 1)
+}
+
+/// `setup_table`: the result and the status.
+pub fn setup_table(dom: u16, frames: u32, list: &mut [u64]) -> (i64, i16) {
+    #[repr(C)]
+    struct Setup {
+        dom: u16,
+        frames: u32,
+        status: i16,
+        list: u64,
+    }
+    let mut setup = Setup { dom, frames, status: 99, list: addr_mut(list) };
+    (op(2, &mut setup), setup.status)
+}
+
+/// Maps the first frame of our table.
+pub fn install() {
+    let mut list = [0u64; 1];
+    let (result, status) = setup_table(0x7ff0, 1, &mut list);
+    assert!(result == 0 && status == 0, "setup_table gives {result}, {status}");
+    let entry = memory::entry(list[0], PRESENT | WRITE);
+    let mapped = crate::hypercall::update_va_mapping(TABLE.va(), entry, 2);
+    assert!(mapped == 0, "mapping the grant table gives {mapped}");
+}
+
+fn word(index: usize) -> &'static AtomicU32 {
+    assert!(index < 1024);
+    // SAFETY: the page is ours or the table that `install` mapped over it: aligned, in bounds,
+    // and changed by atomic accesses alone, the hypervisor's included.
+    unsafe { &*(TABLE.va() as *const AtomicU32).add(index) }
+}
+
+/// Writes an entry: 1 permits access, 4 makes that read-only.
+pub fn grant(gref: u32, flags: u16, to: u16, frame: u64) {
+    let index = gref as usize * 2;
+    word(index + 1).store(frame as u32, Ordering::SeqCst);
+    word(index).store((u32::from(to) << 16) | u32::from(flags), Ordering::SeqCst);
+}
+
+/// The flags of an entry now.
+pub fn flags(gref: u32) -> u16 {
+    (word(gref as usize * 2).load(Ordering::SeqCst) & 0xffff) as u16
+}
+
+/// A map request.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Map {
+    /// Where.
+    pub host_addr: u64,
+    /// 1 device, 2 host, 4 read-only, 16 the address is that of a page-table entry.
+    pub flags: u32,
+    /// The grant.
+    pub gref: u32,
+    /// Whose.
+    pub dom: u16,
+    /// How it went.
+    pub status: i16,
+    /// What stands for it.
+    pub handle: u32,
+    /// For devices.
+    pub bus_addr: u64,
+}
+
+/// Maps a grant.
+pub fn map(dom: u16, gref: u32, flags: u32, host_addr: u64) -> Map {
+    let mut map = Map { host_addr, flags, gref, dom, status: 99, handle: !0, bus_addr: 0 };
+    let result = op(0, &mut map);
+    assert!(result == 0, "map_grant_ref gives {result}");
+    map
+}
+
+/// Unmaps; the status.
+pub fn unmap(handle: u32, host_addr: u64) -> i16 {
+    #[repr(C)]
+    struct Unmap {
+        host_addr: u64,
+        bus_addr: u64,
+        handle: u32,
+        status: i16,
+    }
+    let mut unmap = Unmap { host_addr, bus_addr: 0, handle, status: 99 };
+    let result = op(1, &mut unmap);
+    assert!(result == 0, "unmap_grant_ref gives {result}");
+    unmap.status
+}
+
+/// One side of a copy.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Side {
+    /// A grant or a frame.
+    pub value: u64,
+    /// Whose.
+    pub dom: u16,
+    /// First byte.
+    pub offset: u16,
+}
+
+/// Copies; the status. `flags`: 1 the source is a grant, 2 the destination is.
+pub fn copy(source: Side, dest: Side, len: u16, flags: u16) -> i16 {
+    #[repr(C)]
+    struct Copy {
+        source: Side,
+        dest: Side,
+        len: u16,
+        flags: u16,
+        status: i16,
+    }
+    let mut copy = Copy { source, dest, len, flags, status: 99 };
+    let result = op(5, &mut copy);
+    assert!(result == 0, "copy gives {result}");
+    copy.status
+}
