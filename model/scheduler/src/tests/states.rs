@@ -1,0 +1,267 @@
+//! One queue driven by hand at random, beside a model that knows only what each unit is.
+
+use super::machine::Table;
+use crate::{CpuSet, Handle, Next, Queue, QueueId, Runstate, Share, Unit};
+use abi::CpuId;
+use proptest::prelude::*;
+
+const UNITS: usize = 5;
+const CPUS: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Wake(usize),
+    Block(usize),
+    Pause(usize),
+    Unpause(usize),
+    Yield(usize),
+    Affinity(usize, u64),
+    Pick(usize),
+    Saved(usize),
+    Pass(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let unit = || 0..UNITS;
+    prop_oneof![
+        4 => unit().prop_map(Op::Wake),
+        2 => unit().prop_map(Op::Block),
+        1 => unit().prop_map(Op::Pause),
+        2 => unit().prop_map(Op::Unpause),
+        1 => unit().prop_map(Op::Yield),
+        1 => (unit(), 1u64..8).prop_map(|(u, s)| Op::Affinity(u, s)),
+        6 => (0..CPUS).prop_map(Op::Pick),
+        6 => unit().prop_map(Op::Saved),
+        4 => (1u64..5_000_000).prop_map(Op::Pass),
+    ]
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Naive {
+    blocked: bool,
+    paused: bool,
+    running: Option<usize>,
+    leaving: bool,
+    times: [u64; 4],
+}
+
+impl Naive {
+    fn state(&self) -> usize {
+        match (self.running, self.blocked, self.paused) {
+            (Some(_), _, _) => 0,
+            (None, true, _) => 2,
+            (None, false, true) => 3,
+            (None, false, false) => 1,
+        }
+    }
+}
+
+struct World {
+    queue: Queue,
+    table: Table,
+    naive: [Naive; UNITS],
+    /// CPUs that were told to pick.
+    kicked: [bool; CPUS],
+    now: u64,
+}
+
+impl World {
+    fn new(capped: bool) -> World {
+        let share = Share::new();
+        share.set(0, if capped { 40 } else { 0 }).unwrap();
+        let mut world = World {
+            queue: Queue::new(QueueId(7)),
+            table: Table {
+                units: (0..UNITS).map(|_| Unit::new(0)).collect(),
+                shares: vec![share],
+                domain: vec![0; UNITS],
+            },
+            naive: [Naive { blocked: true, ..Naive::default() }; UNITS],
+            kicked: [false; CPUS],
+            now: 0,
+        };
+        (0..CPUS).for_each(|c| world.queue.add_cpu(CpuId(c as u32)).unwrap());
+        for n in 0..UNITS {
+            world.queue.insert(&world.table, Handle(n as u32)).unwrap();
+        }
+        world
+    }
+
+    fn follow(&mut self, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Kick(cpu) => self.kicked[cpu.0 as usize] = true,
+            Next::Rehome => panic!("all CPUs are here"),
+        }
+    }
+
+    fn pick(&mut self, c: usize) {
+        let d = self.queue.pick(&self.table, CpuId(c as u32), self.now);
+        self.kicked[c] = false;
+        assert!(d.until > self.now);
+        let before = self.naive.iter().position(|n| n.running == Some(c));
+        if let Some(left) = d.left {
+            let n = &mut self.naive[left.0 as usize];
+            assert_eq!((n.running, n.leaving), (Some(c), false));
+            (n.running, n.leaving) = (None, true);
+        }
+        match d.next {
+            Some(next) if before != Some(next.0 as usize) => {
+                let n = &mut self.naive[next.0 as usize];
+                assert!(!n.blocked && !n.paused && !n.leaving && n.running.is_none());
+                assert!(self.table.units[next.0 as usize].allowed().contains(CpuId(c as u32)));
+                n.running = Some(c);
+            }
+            Some(next) => assert!({
+                let n = &self.naive[next.0 as usize];
+                !n.blocked && !n.paused
+            }),
+            None => assert_eq!(d.left.map(|h| h.0 as usize), before),
+        }
+        if let Some(cpu) = d.kick {
+            assert_ne!(cpu.0 as usize, c);
+            self.kicked[cpu.0 as usize] = true;
+        }
+    }
+
+    fn step(&mut self, op: &Op) {
+        let (t, now) = (&self.table, self.now);
+        let handle = |n: usize| Handle(n as u32);
+        let next = match *op {
+            Op::Wake(n) => {
+                self.naive[n].blocked = false;
+                self.queue.wake(t, handle(n), now)
+            }
+            Op::Block(n) if self.naive[n].running.is_some() => {
+                self.naive[n].blocked = true;
+                self.queue.block(t, handle(n), now)
+            }
+            Op::Pause(n) => {
+                self.naive[n].paused = true;
+                self.queue.pause(t, handle(n), now)
+            }
+            Op::Unpause(n) => {
+                self.naive[n].paused = false;
+                self.queue.unpause(t, handle(n), now)
+            }
+            Op::Yield(n) if self.naive[n].running.is_some() => {
+                self.queue.yield_now(t, handle(n));
+                Next::Nothing
+            }
+            Op::Affinity(n, set) => {
+                let hard = CpuSet::from_words([set, 0, 0, 0]);
+                self.queue.set_affinity(t, handle(n), (hard, CpuSet::ALL), now)
+            }
+            Op::Saved(n) => {
+                self.naive[n].leaving = false;
+                self.queue.saved(t, handle(n), now)
+            }
+            Op::Pick(c) => return self.pick(c),
+            Op::Pass(time) => {
+                self.now += time;
+                for n in &mut self.naive {
+                    n.times[n.state()] += time;
+                }
+                return;
+            }
+            Op::Block(_) | Op::Yield(_) => return,
+        };
+        self.follow(next);
+    }
+
+    fn compare(&self) {
+        for (n, (naive, unit)) in self.naive.iter().zip(&self.table.units).enumerate() {
+            let info = unit.runstate(self.now);
+            assert_eq!(info.state as usize, naive.state(), "unit {n}: {naive:?}");
+            assert_eq!(info.time, naive.times, "unit {n}");
+            assert_eq!(info.time.iter().sum::<u64>(), self.now, "time does not drift");
+            let on = naive.running.is_some() || naive.leaving;
+            assert_eq!(unit.on_cpu().is_some(), on, "unit {n}");
+        }
+        for c in 0..CPUS {
+            let running = self.naive.iter().position(|n| n.running == Some(c));
+            let queue = self.queue.running_on(CpuId(c as u32));
+            assert_eq!(queue.map(|h| h.0 as usize), running);
+        }
+    }
+
+    /// All kicks answered, every CPU that idles has nothing that it could do.
+    fn settle(&mut self, capped: bool) {
+        for n in 0..UNITS {
+            self.step(&Op::Saved(n));
+        }
+        while let Some(c) = self.kicked.iter().position(|&k| k) {
+            self.pick(c);
+            for n in 0..UNITS {
+                self.step(&Op::Saved(n));
+            }
+        }
+        if capped {
+            return;
+        }
+        for c in (0..CPUS).map(|c| CpuId(c as u32)) {
+            if self.queue.running_on(c).is_some() {
+                continue;
+            }
+            for (naive, unit) in self.naive.iter().zip(&self.table.units) {
+                let waits = naive.state() == Runstate::Runnable as usize;
+                assert!(!(waits && unit.allowed().contains(c)), "{c:?} idles: {naive:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn units_are_what_they_were_told_to_be(
+        ops in prop::collection::vec(op(), 1..200),
+        capped in any::<bool>(),
+    ) {
+        let mut world = World::new(capped);
+        for op in &ops {
+            world.step(op);
+            world.compare();
+        }
+        world.settle(capped);
+        world.compare();
+    }
+}
+
+#[test]
+fn a_wake_before_the_cpu_has_let_go_is_not_lost() {
+    let mut w = World::new(false);
+    for op in [Op::Wake(0), Op::Pick(0), Op::Block(0), Op::Pick(0), Op::Wake(0), Op::Pick(1)] {
+        w.step(&op);
+        w.compare();
+    }
+    assert_eq!(w.queue.running_on(CpuId(1)), None, "the CPU still holds its state");
+    w.step(&Op::Saved(0));
+    assert!(w.kicked.iter().any(|&k| k));
+    w.settle(false);
+    assert_eq!(w.naive[0].state(), 0);
+}
+
+#[test]
+fn a_wake_between_blocking_and_picking_undoes_the_blocking() {
+    let mut w = World::new(false);
+    for op in [Op::Wake(0), Op::Pick(0), Op::Block(0), Op::Wake(0), Op::Pick(0)] {
+        w.step(&op);
+    }
+    assert_eq!(w.queue.running_on(CpuId(0)), Some(Handle(0)));
+}
+
+#[test]
+fn who_yields_lets_the_next_one_run() {
+    let mut w = World::new(false);
+    let one = CpuSet::of(CpuId(0)).words()[0];
+    for op in [Op::Affinity(0, one), Op::Affinity(1, one), Op::Wake(0), Op::Pick(0), Op::Wake(1)] {
+        w.step(&op);
+    }
+    w.step(&Op::Pick(0));
+    assert_eq!(w.queue.running_on(CpuId(0)), Some(Handle(0)), "the rate limit holds");
+    w.step(&Op::Yield(0));
+    w.step(&Op::Pick(0));
+    assert_eq!(w.queue.running_on(CpuId(0)), Some(Handle(1)));
+}
