@@ -8,16 +8,31 @@ use crate::num::u64_at;
 /// It borrows all of the input, not only its own bytes, so that eight bytes can be loaded at any of
 /// its positions without a special case near its start: whatever lies before the stream is read
 /// as padding, and using any of it shows in [`BitReader::finished`].
+#[derive(Clone, Copy)]
 pub struct BitReader<'a> {
     input: &'a [u8],
     /// Where the stream starts in `input`.
     start: usize,
     /// Where `word` was loaded from.
     at: usize,
+    /// Eight bytes, rotated so that the next bits to take are at the top.
     word: u64,
-    /// Bits of `word` that are used up, from the top.
+    /// Bits of `word` that were taken.
     used: u32,
 }
+
+/// The lowest `n` bits, for 0 to 31.
+static MASKS: [u64; 32] = {
+    let mut masks = [0; 32];
+    let mut n = 0;
+    let mut mask = 0u64;
+    while let Some((first, _)) = masks.split_at_mut(n).1.split_first_mut() {
+        *first = mask;
+        mask = mask << 1 | 1;
+        n = n.wrapping_add(1);
+    }
+    masks
+};
 
 impl<'a> BitReader<'a> {
     /// The stream of `input[start..end]`, whose last byte's highest one is the end mark.
@@ -28,7 +43,8 @@ impl<'a> BitReader<'a> {
         // A frame's header alone is longer than what could be missing here.
         let at = end.checked_sub(8).ok_or(corrupt)?;
         let word = u64_at(input, at).ok_or(corrupt)?;
-        Ok(Self { input, start, at, word, used: last.leading_zeros().wrapping_add(1) })
+        let used = last.leading_zeros().wrapping_add(1);
+        Ok(Self { input, start, at, word: word.rotate_left(used), used })
     }
 
     /// Makes at least 57 bits available.
@@ -36,34 +52,28 @@ impl<'a> BitReader<'a> {
     pub fn refill(&mut self) {
         self.at = self.at.wrapping_sub((self.used >> 3) as usize);
         self.used &= 7;
-        self.word = u64_at(self.input, self.at).unwrap_or(0);
+        let bytes = self.input.get(self.at..).and_then(|rest| rest.first_chunk::<8>());
+        self.word = bytes.map_or(0, |b| u64::from_le_bytes(*b)).rotate_left(self.used);
     }
 
-    /// The next `n` bits (0 to 57, of those available) without taking them.
+    /// The next `n` bits (1 to 57, of those available) without taking them.
     #[inline(always)]
     pub fn peek(&self, n: u32) -> u64 {
-        // Two shifts, as one by 64 is not defined.
-        (self.word.wrapping_shl(self.used) >> 1).wrapping_shr(63u32.wrapping_sub(n))
+        self.word.wrapping_shr(0u32.wrapping_sub(n))
     }
 
-    /// The next `n` bits (1 to 57) without taking them.
-    #[inline(always)]
-    pub fn peek_some(&self, n: u32) -> u64 {
-        self.word.wrapping_shl(self.used).wrapping_shr(0u32.wrapping_sub(n))
-    }
-
-    /// Takes `n` bits.
+    /// Takes `n` bits, of those available.
     #[inline(always)]
     pub fn skip(&mut self, n: u32) {
+        self.word = self.word.rotate_left(n);
         self.used = self.used.wrapping_add(n);
     }
 
-    /// Takes the next `n` bits (0 to 57, of those available).
+    /// Takes the next `n` bits (0 to 31, of those available).
     #[inline(always)]
     pub fn take(&mut self, n: u32) -> u64 {
-        let bits = self.peek(n);
         self.skip(n);
-        bits
+        self.word & MASKS.get((n & 31) as usize).copied().unwrap_or(0)
     }
 
     /// Bits that are left; negative when more were taken than there are.

@@ -94,7 +94,7 @@ impl Tree {
 
     #[inline(always)]
     fn symbol(&self, stream: &mut BitReader<'_>) -> u8 {
-        let slot = index(stream.peek_some(self.bits)) & (TABLE - 1);
+        let slot = index(stream.peek(self.bits)) & (TABLE - 1);
         let [symbol, length] = self.table.get(slot).copied().unwrap_or(0).to_le_bytes();
         stream.skip(u32::from(length));
         symbol

@@ -6,9 +6,10 @@ use super::Workspace;
 use super::bits::BitReader;
 use super::fse::{Distribution, MAX_SIZE};
 use crate::codec::CodecError;
-use crate::num::{array, index, low8, low32, u8_at};
+use crate::num::{index, low8, low32, u8_at};
 
 const CORRUPT: CodecError = CodecError::Corrupt("zstd sequences");
+const BEFORE: CodecError = CodecError::Corrupt("zstd offset reaches before the output");
 
 /// Bytes past the literals that a copy in steps may read.
 pub const SLACK: usize = 32;
@@ -122,6 +123,10 @@ impl Entry {
         Self(high | u64::from(base))
     }
     #[inline(always)]
+    fn of(entries: &[u64; MAX_SIZE], state: usize) -> Self {
+        Self(entries.get(state & (MAX_SIZE - 1)).copied().unwrap_or(0))
+    }
+    #[inline(always)]
     fn base(self) -> usize {
         low32(self.0) as usize
     }
@@ -162,11 +167,6 @@ impl Table {
     /// As if no table had been given.
     pub fn forget(&mut self) {
         self.log = None;
-    }
-
-    #[inline(always)]
-    fn at(&self, state: usize) -> Entry {
-        Entry(self.entries.get(state & (MAX_SIZE - 1)).copied().unwrap_or(0))
     }
 
     fn build(&mut self, distribution: &Distribution) {
@@ -228,7 +228,7 @@ pub fn run(
 ) -> Result<usize, CodecError> {
     let input = input.get(..end).ok_or(CodecError::Truncated)?;
     let (count, mut at) = sequence_count(input, at)?;
-    let mut output = Output { dst, at: out, literals: &work.literals, next: 0 };
+    let mut place = Place { at: out, next: 0 };
     if count > 0 {
         let modes = u8_at(input, at).ok_or(CodecError::Truncated)?;
         if modes & 3 != 0 {
@@ -239,18 +239,13 @@ pub fn run(
             let body = input.get(at..).ok_or(CodecError::Truncated)?;
             at = at.wrapping_add(table.read(modes.wrapping_shr(u32::from(shift)), body)?);
         }
-        let mut stream = BitReader::new(input, at, end)?;
-        work.offsets =
-            decode(&work.ll, &work.of, &work.ml, work.offsets, &mut stream, count, &mut output)?;
-        if !stream.finished() {
-            return Err(CodecError::Corrupt("zstd sequence stream has another length"));
-        }
+        let stream = BitReader::new(input, at, end)?;
+        place = decode(work, stream, count, dst, place)?;
     } else if at != end {
         return Err(CORRUPT);
     }
-    let rest = work.literal_count.checked_sub(output.next).ok_or(CORRUPT)?;
-    output.literals(rest)?;
-    Ok(output.at)
+    let rest = work.literal_count.checked_sub(place.next).ok_or(CORRUPT)?;
+    Ok(place.literals(&work.literals, dst, rest)?.at)
 }
 
 fn sequence_count(input: &[u8], at: usize) -> Result<(usize, usize), CodecError> {
@@ -270,46 +265,92 @@ fn sequence_count(input: &[u8], at: usize) -> Result<(usize, usize), CodecError>
     })
 }
 
-/// The hot loop: some 60% of a kernel's decompression.
+/// One decoded sequence.
+#[derive(Clone, Copy, Default)]
+struct Sequence {
+    lits: usize,
+    offset: usize,
+    matched: usize,
+}
+
+/// The hot loop: most of a kernel's decompression, four million times for one. Sequences are decoded
+/// some at a time before they are carried out, as there are not registers enough for both at once.
 fn decode(
-    ll: &Table,
-    of: &Table,
-    ml: &Table,
-    mut offsets: Offsets,
-    stream: &mut BitReader<'_>,
+    work: &mut Workspace,
+    mut stream: BitReader<'_>,
     count: usize,
-    output: &mut Output<'_>,
-) -> Result<Offsets, CodecError> {
-    let mut l_state = ll.start(stream);
-    let mut o_state = of.start(stream);
-    let mut m_state = ml.start(stream);
+    dst: &mut [u8],
+    mut place: Place,
+) -> Result<Place, CodecError> {
+    let mut states = States {
+        l: work.ll.start(&mut stream),
+        o: work.of.start(&mut stream),
+        m: work.ml.start(&mut stream),
+    };
+    let mut batch = [Sequence::default(); 64];
     let mut left = count;
-    loop {
-        let (l, o, m) = (ll.at(l_state), of.at(o_state), ml.at(m_state));
-        stream.refill();
-        let value = o.base().wrapping_add(index(stream.take(o.extra())));
-        let lengths = m.extra().wrapping_add(l.extra());
-        // 57 bits are good for an offset of 31; refill when lengths and states might not fit too.
-        if o.extra().wrapping_add(lengths) > 57 - 26 {
-            stream.refill();
-        }
-        let matched = m.base().wrapping_add(index(stream.take(m.extra())));
-        let literals = l.base().wrapping_add(index(stream.take(l.extra())));
-        let offset = resolve(&mut offsets, value, literals);
-        left = left.wrapping_sub(1);
-        if left != 0 {
-            if lengths > 57 - 26 {
-                stream.refill();
-            }
-            l_state = l.next(stream);
-            m_state = m.next(stream);
-            o_state = o.next(stream);
-        }
-        output.sequence(literals, offset, matched)?;
-        if left == 0 {
-            return Ok(offsets);
+    while left > 0 {
+        let now = left.min(batch.len());
+        left = left.wrapping_sub(now);
+        let batch = batch.get_mut(..now).ok_or(CORRUPT)?;
+        decode_batch(work, &mut states, &mut stream, batch, left == 0);
+        for s in batch {
+            place = place.sequence(&work.literals, dst, s)?;
         }
     }
+    if stream.finished() {
+        Ok(place)
+    } else {
+        Err(CodecError::Corrupt("zstd sequence stream has another length"))
+    }
+}
+
+/// The states of the three tables.
+#[derive(Clone, Copy)]
+struct States {
+    l: usize,
+    o: usize,
+    m: usize,
+}
+
+fn decode_batch(
+    work: &mut Workspace,
+    states: &mut States,
+    shared: &mut BitReader<'_>,
+    batch: &mut [Sequence],
+    last_batch: bool,
+) {
+    let mut stream = *shared;
+    let mut last = work.offsets;
+    let States { l: mut l_state, o: mut o_state, m: mut m_state } = *states;
+    let (ll, of, ml) = (&*work.ll.entries, &*work.of.entries, &*work.ml.entries);
+    let mut left = batch.len();
+    for slot in batch {
+        let (l, o, m) = (Entry::of(ll, l_state), Entry::of(of, o_state), Entry::of(ml, m_state));
+        stream.refill();
+        let value = o.base().wrapping_add(index(stream.take(o.extra())));
+        let (mut matched, mut lits) = (m.base(), l.base());
+        // 57 bits are good for an offset's 31 and three states' 26. Only the rarer longer lengths
+        // need more.
+        if m.extra() | l.extra() != 0 {
+            stream.refill();
+            matched = matched.wrapping_add(index(stream.take(m.extra())));
+            lits = lits.wrapping_add(index(stream.take(l.extra())));
+            stream.refill();
+        }
+        *slot = Sequence { lits, offset: resolve(&mut last, value, lits), matched };
+        left = left.wrapping_sub(1);
+        // The very last sequence has no states after it.
+        if left == 0 && last_batch {
+            break;
+        }
+        l_state = l.next(&mut stream);
+        m_state = m.next(&mut stream);
+        o_state = o.next(&mut stream);
+    }
+    *shared = stream;
+    *states = States { l: l_state, o: o_state, m: m_state };
+    work.offsets = last;
 }
 
 /// What an offset value means: the values 1 to 3 repeat one of the last offsets.
@@ -339,72 +380,129 @@ fn resolve(last: &mut Offsets, value: usize, literals: usize) -> usize {
     }
 }
 
-/// Where output goes and literals come from.
-struct Output<'a> {
-    dst: &'a mut [u8],
+/// How far output and literals have come.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Where in the output the next byte goes.
     at: usize,
-    /// The block's literals and [`SLACK`] bytes more.
-    literals: &'a [u8],
+    /// Which literal is next.
     next: usize,
 }
 
-impl Output<'_> {
-    /// Copies literals, then a match.
+impl Place {
+    /// Copies literals, then a match. Literals have [`SLACK`] bytes behind them.
     #[inline(always)]
-    fn sequence(&mut self, lits: usize, offset: usize, matched: usize) -> Result<(), CodecError> {
-        // Lengths are below 2^18 and positions within slices: none of these sums can wrap.
-        let middle = self.at.wrapping_add(lits);
-        let end = middle.wrapping_add(matched);
-        let from = middle.wrapping_sub(offset);
-        let roomy = end.wrapping_add(SLACK) <= self.dst.len();
-        if roomy && lits <= 16 && offset >= 16 && matched <= 32 && from < middle {
-            let lit: [u8; 16] = array(self.literals, self.next).ok_or(CORRUPT)?;
-            store(self.dst, self.at, lit)?;
-            let first: [u8; 16] = array(self.dst, from).ok_or(CORRUPT)?;
-            store(self.dst, middle, first)?;
-            if matched > 16 {
-                let second: [u8; 16] = array(self.dst, from.wrapping_add(16)).ok_or(CORRUPT)?;
-                store(self.dst, middle.wrapping_add(16), second)?;
+    fn sequence(
+        self,
+        literals: &[u8],
+        dst: &mut [u8],
+        sequence: &Sequence,
+    ) -> Result<Self, CodecError> {
+        let Sequence { lits, offset, matched } = *sequence;
+        // Nearly all are short: whole steps are copied then, into room that the next output fills.
+        if lits <= 16 && matched <= 32 {
+            let from = literals.get(self.next..).and_then(|rest| rest.first_chunk::<16>());
+            let room = dst.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<64>());
+            if let (Some(from), Some(room)) = (from, room) {
+                if let Some(to) = room.first_chunk_mut::<16>() {
+                    *to = *from;
+                }
+                // Lengths are below 2^18 and positions within slices: these sums cannot wrap.
+                let middle = self.at.wrapping_add(lits);
+                let window = dst.get_mut(middle.wrapping_sub(offset)..).ok_or(BEFORE)?;
+                if offset >= 16 {
+                    step::<16>(window, 0, offset)?;
+                    if matched > 16 {
+                        step::<16>(window, 16, offset)?;
+                    }
+                } else {
+                    short_period(window, offset, matched)?;
+                }
+                let at = middle.wrapping_add(matched);
+                return Ok(Self { at, next: self.next.wrapping_add(lits) });
             }
-            self.next = self.next.wrapping_add(lits);
-            self.at = end;
-            return Ok(());
         }
-        self.literals(lits)?;
-        self.matched(offset, matched)
+        self.literals(literals, dst, lits)?.matched(dst, offset, matched)
     }
 
     /// Copies `count` literals.
-    fn literals(&mut self, count: usize) -> Result<(), CodecError> {
+    #[inline(always)]
+    fn literals(self, literals: &[u8], dst: &mut [u8], count: usize) -> Result<Self, CodecError> {
         let next = self.next.wrapping_add(count);
-        let end = self.at.wrapping_add(count);
-        let from = self.literals.get(self.next..next).ok_or(CORRUPT)?;
-        let size = self.dst.len();
-        let to = self.dst.get_mut(self.at..end).ok_or(CodecError::TooLarge(size))?;
-        to.copy_from_slice(from);
-        self.next = next;
-        self.at = end;
-        Ok(())
+        let at = self.at.wrapping_add(count);
+        let from = literals.get(self.next..next).ok_or(CORRUPT)?;
+        let size = dst.len();
+        let to = dst.get_mut(self.at..at).ok_or(CodecError::TooLarge(size))?;
+        if count <= 8 {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+        } else {
+            to.copy_from_slice(from);
+        }
+        Ok(Self { at, next })
     }
 
     /// Repeats `count` bytes from `offset` back.
-    fn matched(&mut self, offset: usize, count: usize) -> Result<(), CodecError> {
-        let size = self.dst.len();
+    #[inline(never)]
+    fn matched(self, dst: &mut [u8], offset: usize, count: usize) -> Result<Self, CodecError> {
         if offset == 0 || offset > self.at {
-            return Err(CodecError::Corrupt("zstd offset reaches before the output"));
+            return Err(BEFORE);
         }
-        if size.wrapping_sub(self.at) < count {
-            return Err(CodecError::TooLarge(size));
+        let at = self.at.wrapping_add(count);
+        if at > dst.len() {
+            return Err(CodecError::TooLarge(dst.len()));
         }
-        crate::codec::repeat(self.dst, self.at, offset, count);
-        self.at = self.at.wrapping_add(count);
-        Ok(())
+        crate::codec::repeat(dst, self.at, offset, count);
+        Ok(Self { at, next: self.next })
     }
 }
 
+/// Eight bytes that repeat the first `offset` of others: their mask, by what to multiply them, and the
+/// smallest multiple of `offset` that is at least 8. By `offset`, 1 to 7.
+const PERIODS: [(u64, u64, usize); 8] = [
+    (0, 0, 8),
+    (0xff, 0x0101_0101_0101_0101, 8),
+    (0xffff, 0x0001_0001_0001_0001, 8),
+    (0xff_ffff, 0x0001_0000_0100_0001, 9),
+    (0xffff_ffff, 0x0000_0001_0000_0001, 8),
+    (0xff_ffff_ffff, 0x0000_0100_0000_0001, 10),
+    (0xffff_ffff_ffff, 0x0001_0000_0000_0001, 12),
+    (0xff_ffff_ffff_ffff, 0x0100_0000_0000_0001, 14),
+];
+
+/// Repeats the first `offset` bytes of `window`, fewer than 16, for `count` bytes and up to 7 more.
 #[inline(always)]
-fn store(dst: &mut [u8], at: usize, bytes: [u8; 16]) -> Result<(), CodecError> {
-    dst.get_mut(at..at.wrapping_add(16)).ok_or(CORRUPT)?.copy_from_slice(&bytes);
+fn short_period(window: &mut [u8], offset: usize, count: usize) -> Result<(), CodecError> {
+    let mut wide = offset;
+    let mut done = 0usize;
+    if offset < 8 {
+        if offset == 0 {
+            return Err(BEFORE);
+        }
+        let (mask, times, multiple) = PERIODS.get(offset & 7).copied().unwrap_or_default();
+        let first = window.first_chunk::<8>().ok_or(CORRUPT)?;
+        let eight = (u64::from_le_bytes(*first) & mask).wrapping_mul(times);
+        let to = window.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<8>());
+        *to.ok_or(CORRUPT)? = eight.to_le_bytes();
+        // What repeats with a period repeats with its multiples.
+        wide = multiple;
+        done = 8;
+    }
+    while done < count {
+        let from = done.wrapping_add(offset).wrapping_sub(wide);
+        step::<8>(window, from, wide)?;
+        done = done.wrapping_add(8);
+    }
+    Ok(())
+}
+
+/// Copies `N` bytes at `k` to `offset` further on, which is at least `N`.
+#[inline(always)]
+fn step<const N: usize>(window: &mut [u8], k: usize, offset: usize) -> Result<(), CodecError> {
+    let (head, tail) = window.split_at_mut_checked(k.wrapping_add(offset)).ok_or(CORRUPT)?;
+    let from = head.get(k..).and_then(|rest| rest.first_chunk::<N>()).ok_or(CORRUPT)?;
+    *tail.first_chunk_mut::<N>().ok_or(CORRUPT)? = *from;
     Ok(())
 }
 
