@@ -41,6 +41,9 @@ impl Flags {
     }
 }
 
+/// What comparing equal values leaves.
+pub const EQUAL: Flags = Flags::status(ZF | PF);
+
 /// The eight operations that share opcodes 00 to 3f and 80 to 83.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alu {

@@ -30,6 +30,12 @@ impl Code {
         Ok(Self { window: u128::from_le_bytes(bytes), used: 0, len })
     }
 
+    /// All bytes, if there are as many as an instruction can have and none has been read.
+    #[inline(always)]
+    pub const fn whole(&self) -> Option<u128> {
+        if self.len as usize >= MAX_LENGTH && self.used == 0 { Some(self.window) } else { None }
+    }
+
     /// The fault for having run out of bytes: too long an instruction, or one that goes on into a
     /// page that cannot be fetched from.
     #[cold]

@@ -145,10 +145,9 @@ fn shape(opcode: u16) -> Shape {
     SHAPES.get(usize::from(opcode)).copied().unwrap_or(Shape::Unknown)
 }
 
-/// Decodes one instruction at RIP. Nothing is changed, whatever comes of it.
+/// Decodes the instruction at RIP. Nothing is changed, whatever comes of it.
 #[inline(always)]
-pub fn decode<M: Machine>(m: &mut M) -> Result<Insn, Fault> {
-    let mut code = Code::fetch(m)?;
+pub fn decode<M: Machine>(m: &mut M, mut code: Code) -> Result<Insn, Fault> {
     let mut insn = Insn {
         opcode: 0,
         modrm: 0,

@@ -27,6 +27,7 @@ mod alu;
 mod code;
 mod decode;
 mod fault;
+mod hot;
 mod machine;
 mod memory;
 mod operand;

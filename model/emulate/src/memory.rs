@@ -3,28 +3,34 @@
 
 use crate::{
     alu::{self, Alu, Flags, ZF},
+    code::Code,
     decode::{Insn, Repeat, decode},
     fault::Fault,
+    hot,
     machine::{Machine, Reg, Size},
     operand::{edx_eax, finish, get, load, low_half, modify, set, set_edx_eax, set_reg},
     string,
 };
 
-/// Decodes and runs the instruction at RIP.
+/// Runs the instruction at RIP.
 #[inline]
 pub fn run<M: Machine>(m: &mut M) -> Result<(), Fault> {
     if !m.code_is_64() {
         return Err(Fault::Unhandled);
     }
-    let insn = decode(m)?;
+    let code = Code::fetch(m)?;
+    match hot::of_memory(m, &code) {
+        Some(result) => result,
+        None => general(m, code),
+    }
+}
+
+/// Decodes and runs any instruction of the set.
+#[inline(never)]
+pub fn general<M: Machine>(m: &mut M, code: Code) -> Result<(), Fault> {
+    let insn = decode(m, code)?;
     if insn.lock && !may_be_locked(&insn) {
         return Err(Fault::UD);
-    }
-    // The form that page tables are mostly written with comes first.
-    if insn.opcode == 0x89 && insn.is_memory() {
-        store(m, &insn, insn.full_size())?;
-        finish(m, &insn, Flags::NONE);
-        return Ok(());
     }
     if string::is_memory_string(insn.opcode) {
         return string::memory_string(m, &insn);
@@ -83,7 +89,7 @@ fn offset_move<M: Machine>(m: &mut M, insn: &Insn) -> Result<Flags, Fault> {
 fn one_byte<M: Machine>(m: &mut M, insn: &Insn) -> Result<Flags, Fault> {
     let size = insn.size();
     match insn.opcode {
-        0x88 => store(m, insn, size)?,
+        0x88 | 0x89 => store(m, insn, size)?,
         0x8a | 0x8b => {
             let value = load(m, insn.address(size)?, size)?;
             set(m, insn, insn.reg_number(), size, value);

@@ -111,11 +111,17 @@ pub fn modify<M: Machine + ?Sized, T>(
 /// Goes on to the next instruction, with these flags.
 #[inline]
 pub fn finish<M: Machine>(m: &mut M, insn: &Insn, flags: Flags) {
+    finish_at(m, insn.next_rip, flags);
+}
+
+/// Goes on to the instruction at `rip`, with these flags.
+#[inline(always)]
+pub fn finish_at<M: Machine>(m: &mut M, rip: u64, flags: Flags) {
     let before = m.rflags();
     // A fault sets RF in the saved flags; completing an instruction clears it.
     let after = before & !(flags.mask | RF) | flags.value;
     if after != before {
         m.set_rflags(after);
     }
-    m.set_rip(insn.next_rip);
+    m.set_rip(rip);
 }

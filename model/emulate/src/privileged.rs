@@ -7,6 +7,7 @@ use crate::{
     code::Code,
     decode::{Insn, Repeat, decode, is_canonical},
     fault::Fault,
+    hot,
     machine::{Machine, Reg, Size},
     operand::{edx_eax, finish, get, low_half, low_u16, low_u32, set, set_edx_eax, set_reg},
     string,
@@ -35,19 +36,29 @@ const CR0_LMSW: u64 = 0xf;
 /// CR0.PE, which LMSW can set but not clear.
 const CR0_PE: u64 = 1;
 
-/// Decodes and runs the instruction at RIP.
+/// Runs the instruction at RIP.
 #[inline]
 pub fn run<M: Machine>(m: &mut M, budget: Budget) -> Result<(), Fault> {
     if !m.code_is_64() {
         return compatibility(m);
     }
-    let insn = decode(m)?;
+    let code = Code::fetch(m)?;
+    match hot::of_privileged(m, &code) {
+        Some(result) => result,
+        None => general(m, code, budget),
+    }
+}
+
+/// Decodes and runs any instruction of the set.
+#[inline(never)]
+pub fn general<M: Machine>(m: &mut M, code: Code, budget: Budget) -> Result<(), Fault> {
+    let insn = decode(m, code)?;
     if insn.lock {
         return Err(Fault::Unhandled);
     }
     match insn.opcode {
         0x6c..=0x6f => return string::port_string(m, &insn, budget),
-        0xe4..=0xe7 | 0xec..=0xef => port(m, &insn)?,
+        0xe4..=0xe7 | 0xec..=0xef => decoded_port(m, &insn)?,
         0xfa | 0xfb => m.set_interrupts(insn.opcode == 0xfb)?,
         0x100 | 0x101 => descriptor_group(m, &insn)?,
         0x131 => rdtsc(m)?,
@@ -70,12 +81,8 @@ fn kernel_only<M: Machine>(m: &mut M, insn: &Insn) -> Result<(), Fault> {
     }
     require_kernel(m)?;
     match insn.opcode {
-        0x130 => m.wrmsr(low_half(m, Reg::Rcx), edx_eax(m)),
-        0x132 => {
-            let value = m.rdmsr(low_half(m, Reg::Rcx))?;
-            set_edx_eax(m, value);
-            Ok(())
-        }
+        0x130 => wrmsr(m),
+        0x132 => rdmsr(m),
         0x120 | 0x122 => control_register(m, insn),
         0x121 | 0x123 => debug_register(m, insn),
         0x106 => {
@@ -92,22 +99,43 @@ fn require_kernel<M: Machine>(m: &M) -> Result<(), Fault> {
     if m.kernel_mode() { Ok(()) } else { Err(Fault::GP) }
 }
 
-/// IN and OUT.
+/// WRMSR's effect.
 #[inline]
-fn port<M: Machine>(m: &mut M, insn: &Insn) -> Result<(), Fault> {
+pub fn wrmsr<M: Machine>(m: &mut M) -> Result<(), Fault> {
+    require_kernel(m)?;
+    m.wrmsr(low_half(m, Reg::Rcx), edx_eax(m))
+}
+
+/// RDMSR's effect.
+#[inline]
+pub fn rdmsr<M: Machine>(m: &mut M) -> Result<(), Fault> {
+    require_kernel(m)?;
+    let value = m.rdmsr(low_half(m, Reg::Rcx))?;
+    set_edx_eax(m, value);
+    Ok(())
+}
+
+/// IN and OUT, with prefixes or an immediate port.
+fn decoded_port<M: Machine>(m: &mut M, insn: &Insn) -> Result<(), Fault> {
     // There is no 64-bit form: REX.W only undoes 66.
     let size = match insn.size() {
         Size::Qword => Size::Dword,
         size => size,
     };
     let number = if insn.opcode < 0xe8 { insn.imm & 0xff } else { m.reg(Reg::Rdx) };
-    if insn.opcode & 2 == 0 {
-        let value = m.port_in(low_u16(number), size)?;
-        set_reg(m, Reg::Rax, size, u64::from(value));
-        return Ok(());
+    port(m, insn.opcode & 2 != 0, low_u16(number), size)
+}
+
+/// The effect of IN, or with `out` of OUT; at most 32 bits.
+#[inline]
+pub fn port<M: Machine>(m: &mut M, out: bool, number: u16, size: Size) -> Result<(), Fault> {
+    if out {
+        let value = low_u32(m.reg(Reg::Rax) & size.mask());
+        return m.port_out(number, size, value);
     }
-    let value = low_u32(m.reg(Reg::Rax) & size.mask());
-    m.port_out(low_u16(number), size, value)
+    let value = m.port_in(number, size)?;
+    set_reg(m, Reg::Rax, size, u64::from(value));
+    Ok(())
 }
 
 /// MOV to and from CRn.
@@ -204,7 +232,7 @@ fn load_status_word<M: Machine>(m: &mut M, insn: &Insn) -> Result<(), Fault> {
 
 /// CPUID's effect.
 #[inline]
-fn cpuid<M: Machine>(m: &mut M) -> Result<(), Fault> {
+pub fn cpuid<M: Machine>(m: &mut M) -> Result<(), Fault> {
     let [eax, ebx, ecx, edx] = m.cpuid(low_half(m, Reg::Rax), low_half(m, Reg::Rcx))?;
     m.set_reg(Reg::Rax, u64::from(eax));
     m.set_reg(Reg::Rbx, u64::from(ebx));

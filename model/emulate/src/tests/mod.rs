@@ -3,6 +3,7 @@
 mod fake;
 mod forms;
 mod fuzz;
+mod hot;
 mod memory;
 mod privileged;
 mod reference;
