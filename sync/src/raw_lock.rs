@@ -107,7 +107,8 @@ impl<R: Relax, const RANK: u8> RawLock<R, RANK> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::{Pause, RankStack};

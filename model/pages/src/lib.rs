@@ -38,6 +38,9 @@ mod record;
 mod relinquish;
 mod state;
 mod tables;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 mod token;
 mod typed;
 mod update;

@@ -20,7 +20,8 @@ pub enum Stage {
 impl<E: Env> Pages<E> {
     /// Takes a frame from a dying domain, whose vCPUs run no more and which gets no new pins. For
     /// each frame on its list, stage by stage, until [`Env::freed`] has taken them all off: frames
-    /// that others map come back when those unmap them.
+    /// that others map come back when those unmap them. A pass over the list may stop tables that
+    /// had their turn already, so [`Stage::Break`] is repeated while frames come back.
     ///
     /// False if the budget ran out: call again with the same arguments.
     #[must_use]

@@ -1,0 +1,8 @@
+//! Tests of the frames' rules on a small machine made of vectors.
+
+mod cases;
+mod model;
+mod random;
+mod recount;
+mod threads;
+mod world;
