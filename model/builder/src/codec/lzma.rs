@@ -31,6 +31,7 @@ const _: () = assert!(at::END <= PROBABILITIES);
 
 const CORRUPT: CodecError = CodecError::Corrupt("lzma data");
 const CUT: CodecError = CodecError::Truncated;
+const TOO_LONG: CodecError = CodecError::Corrupt("lzma match longer than the output");
 
 /// The range decoder and its adaptive probabilities.
 struct Coder<'a> {
@@ -237,7 +238,7 @@ impl<'a> Lzma<'a> {
                 return Err(CodecError::Corrupt("lzma distance reaches before the output"));
             }
             if length > limit.wrapping_sub(out) {
-                return Err(CodecError::Corrupt("lzma match longer than the output"));
+                return Err(TOO_LONG);
             }
             repeat(dst, out, distance.wrapping_add(1), length);
             out = out.wrapping_add(length);
@@ -322,13 +323,17 @@ pub fn decompress_alone(src: &[u8], dst: &mut [u8]) -> Result<usize, CodecError>
     lzma.coder.start(src.get(13..).ok_or(CUT)?)?;
     let room = dst.len();
     if size == u64::MAX {
-        return match lzma.run(dst, 0, room)? {
-            (out, End::Mark) => Ok(out),
+        return match lzma.run(dst, 0, room) {
+            // There is no other limit here than the buffer.
+            Err(TOO_LONG) => Err(CodecError::TooLarge(room)),
+            Err(e) => Err(e),
+            Ok((out, End::Mark)) => Ok(out),
             // A full buffer may have the end mark next.
-            (out, End::Full) => {
-                let context = (lzma.state << 4).wrapping_add(out & 15);
+            Ok((out, End::Full)) => {
+                let pos_state = out & 1usize.wrapping_shl(lzma.pb).wrapping_sub(1);
+                let context = (lzma.state << 4).wrapping_add(pos_state);
                 let mark = lzma.coder.bit(at::IS_MATCH.wrapping_add(context)) == 1
-                    && lzma.matched(out & 15, context).is_none();
+                    && lzma.matched(pos_state, context).is_none();
                 if mark { Ok(out) } else { Err(CodecError::TooLarge(room)) }
             }
         };

@@ -1,4 +1,5 @@
 //! Kernels put together by hand, and a memory that tables are built in and walked.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 

@@ -294,15 +294,27 @@ fn decode(
         left = left.wrapping_sub(now);
         let batch = batch.get_mut(..now).ok_or(CORRUPT)?;
         decode_batch(work, &mut states, &mut stream, batch, left == 0);
-        for s in batch {
-            place = place.sequence(&work.literals, dst, s)?;
-        }
+        place = carry_out(&work.literals, dst, batch, place)?;
     }
     if stream.finished() {
         Ok(place)
     } else {
         Err(CodecError::Corrupt("zstd sequence stream has another length"))
     }
+}
+
+/// Carries sequences out.
+#[inline(never)]
+fn carry_out(
+    literals: &[u8],
+    dst: &mut [u8],
+    batch: &[Sequence],
+    mut place: Place,
+) -> Result<Place, CodecError> {
+    for sequence in batch {
+        place = place.sequence(literals, dst, sequence)?;
+    }
+    Ok(place)
 }
 
 /// The states of the three tables.
@@ -313,6 +325,8 @@ struct States {
     m: usize,
 }
 
+/// Decodes as many sequences as `batch` has room for. Not inlined: it wants all registers for itself.
+#[inline(never)]
 fn decode_batch(
     work: &mut Workspace,
     states: &mut States,
