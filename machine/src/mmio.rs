@@ -125,6 +125,11 @@ impl Registers {
         map(phys, len).map(|at| Registers { at, len })
     }
 
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Virtual address, for the hot paths of the local APIC.
     pub(crate) fn address(&self) -> usize {
         self.at
