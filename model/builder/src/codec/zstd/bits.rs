@@ -21,9 +21,9 @@ pub struct BitReader<'a> {
     used: u32,
 }
 
-/// The lowest `n` bits, for 0 to 31.
-static MASKS: [u64; 32] = {
-    let mut masks = [0; 32];
+/// The lowest `n` bits, for each `n` up to 63; a whole byte's worth, so that no index is out of it.
+static MASKS: [u64; 256] = {
+    let mut masks = [0; 256];
     let mut n = 0;
     let mut mask = 0u64;
     while let Some((first, _)) = masks.split_at_mut(n).1.split_first_mut() {
@@ -69,11 +69,25 @@ impl<'a> BitReader<'a> {
         self.used = self.used.wrapping_add(n);
     }
 
+    /// Takes the next `n` bits (0 to 31, of those available), but leaves it to the caller to count them
+    /// with [`BitReader::count`].
+    #[inline(always)]
+    pub fn take_uncounted(&mut self, n: u8) -> u64 {
+        self.word = self.word.rotate_left(u32::from(n));
+        self.word & MASKS.get(usize::from(n)).copied().unwrap_or(0)
+    }
+
+    /// Counts bits as taken.
+    #[inline(always)]
+    pub fn count(&mut self, n: u32) {
+        self.used = self.used.wrapping_add(n);
+    }
+
     /// Takes the next `n` bits (0 to 31, of those available).
     #[inline(always)]
-    pub fn take(&mut self, n: u32) -> u64 {
-        self.skip(n);
-        self.word & MASKS.get((n & 31) as usize).copied().unwrap_or(0)
+    pub fn take(&mut self, n: u8) -> u64 {
+        self.count(u32::from(n));
+        self.take_uncounted(n)
     }
 
     /// Bits that are left; negative when more were taken than there are.

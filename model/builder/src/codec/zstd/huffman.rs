@@ -197,8 +197,8 @@ fn coded_weights(
     });
     let entry = |state: u64| table.get(index(state) & 63).copied().unwrap_or_default();
     let mut stream = BitReader::new(input, start.wrapping_add(taken), end)?;
-    let mut this = stream.take(distribution.log);
-    let mut other = stream.take(distribution.log);
+    let mut this = stream.take(low8(u64::from(distribution.log)));
+    let mut other = stream.take(low8(u64::from(distribution.log)));
     let mut count = 0usize;
     // The 256th weight is never written: it is the one that is worked out.
     while count < 255 {
@@ -211,7 +211,7 @@ fn coded_weights(
             *weights.get_mut(count).filter(|_| count < 255).ok_or(CORRUPT)? = symbol;
             return Ok(count.wrapping_add(1));
         }
-        let next = u64::from(base).wrapping_add(stream.take(u32::from(bits)));
+        let next = u64::from(base).wrapping_add(stream.take(bits));
         this = core::mem::replace(&mut other, next);
     }
     Err(CORRUPT)

@@ -131,13 +131,28 @@ impl Entry {
         low32(self.0) as usize
     }
     #[inline(always)]
-    fn extra(self) -> u32 {
-        u32::from(low8(self.0 >> 32))
+    fn extra(self) -> u8 {
+        low8(self.0 >> 32)
+    }
+    /// Bits that lead to the next state.
+    #[inline(always)]
+    fn bits(self) -> u8 {
+        low8(self.0 >> 40)
     }
     #[inline(always)]
     fn next(self, stream: &mut BitReader<'_>) -> usize {
-        let bits = u32::from(low8(self.0 >> 40));
-        index((self.0 >> 48).wrapping_add(stream.take(bits)))
+        index((self.0 >> 48).wrapping_add(stream.take_uncounted(self.bits())))
+    }
+    /// Whether either has extra bits.
+    #[inline(always)]
+    fn any_extra(self, other: Self) -> bool {
+        (self.0 | other.0) >> 32 & 0xff != 0
+    }
+    /// All bits that lead to the next states: the fields are too small to add up to more than a byte, and
+    /// the baselines below overflow into the extra bits alone, by 2 at most.
+    #[inline(always)]
+    fn all_bits(self, b: Self, c: Self) -> u32 {
+        u32::from(low8(self.0.wrapping_add(b.0).wrapping_add(c.0) >> 40))
     }
 }
 
@@ -209,7 +224,7 @@ impl Table {
     }
 
     fn start(&self, stream: &mut BitReader<'_>) -> usize {
-        index(stream.take(self.log.unwrap_or(0)))
+        index(stream.take(low8(u64::from(self.log.unwrap_or(0)))))
     }
 }
 
@@ -289,14 +304,16 @@ fn decode(
     };
     let mut batch = [Sequence::default(); 64];
     let mut left = count;
+    let mut surplus = 0;
     while left > 0 {
         let now = left.min(batch.len());
         left = left.wrapping_sub(now);
         let batch = batch.get_mut(..now).ok_or(CORRUPT)?;
-        decode_batch(work, &mut states, &mut stream, batch, left == 0);
+        surplus = decode_batch(work, &mut states, &mut stream, batch);
         place = carry_out(&work.literals, dst, batch, place)?;
     }
-    if stream.finished() {
+    // There are no states after the very last sequence, but bits were taken for them.
+    if stream.left().wrapping_add(i64::from(surplus)) == 0 {
         Ok(place)
     } else {
         Err(CodecError::Corrupt("zstd sequence stream has another length"))
@@ -325,20 +342,20 @@ struct States {
     m: usize,
 }
 
-/// Decodes as many sequences as `batch` has room for. Not inlined: it wants all registers for itself.
+/// Decodes as many sequences as `batch` has room for; gives the bits that led from the last of them to
+/// the next states. Not inlined: it wants all registers for itself.
 #[inline(never)]
 fn decode_batch(
     work: &mut Workspace,
     states: &mut States,
     shared: &mut BitReader<'_>,
     batch: &mut [Sequence],
-    last_batch: bool,
-) {
+) -> u32 {
     let mut stream = *shared;
     let mut last = work.offsets;
     let States { l: mut l_state, o: mut o_state, m: mut m_state } = *states;
     let (ll, of, ml) = (&*work.ll.entries, &*work.of.entries, &*work.ml.entries);
-    let mut left = batch.len();
+    let mut bits = 0;
     for slot in batch {
         let (l, o, m) = (Entry::of(ll, l_state), Entry::of(of, o_state), Entry::of(ml, m_state));
         stream.refill();
@@ -346,25 +363,23 @@ fn decode_batch(
         let (mut matched, mut lits) = (m.base(), l.base());
         // 57 bits are good for an offset's 31 and three states' 26. Only the rarer longer lengths
         // need more.
-        if m.extra() | l.extra() != 0 {
+        if m.any_extra(l) {
             stream.refill();
             matched = matched.wrapping_add(index(stream.take(m.extra())));
             lits = lits.wrapping_add(index(stream.take(l.extra())));
             stream.refill();
         }
         *slot = Sequence { lits, offset: resolve(&mut last, value, lits), matched };
-        left = left.wrapping_sub(1);
-        // The very last sequence has no states after it.
-        if left == 0 && last_batch {
-            break;
-        }
         l_state = l.next(&mut stream);
         m_state = m.next(&mut stream);
         o_state = o.next(&mut stream);
+        bits = l.all_bits(m, o);
+        stream.count(bits);
     }
     *shared = stream;
     *states = States { l: l_state, o: o_state, m: m_state };
     work.offsets = last;
+    bits
 }
 
 /// What an offset value means: the values 1 to 3 repeat one of the last offsets.
