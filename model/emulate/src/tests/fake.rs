@@ -38,6 +38,8 @@ pub struct Fake {
     pub crs: [u64; 9],
     pub drs: [u64; 8],
     pub events: Vec<Event>,
+    /// Writes at this address fault.
+    pub read_only: Option<u64>,
     /// The hook call with this number (from 0) fails so.
     pub fail: Option<(usize, Fault)>,
     pub calls: usize,
@@ -63,6 +65,7 @@ impl Fake {
             crs: [0x8005_0033, 0, 0x1234, 0x5000, 0x660, 0, 0, 0, 3],
             drs: [1, 2, 3, 4, 5, 6, 0xffff_0ff0, 0x400],
             events: Vec::new(),
+            read_only: None,
             fail: None,
             calls: 0,
             interference: Vec::new(),
@@ -105,6 +108,10 @@ impl Fake {
             Some((at, fault)) if at == number => Err(fault),
             _ => Ok(()),
         }
+    }
+
+    fn check_write(&self, addr: u64) -> Result<(), Fault> {
+        if self.read_only == Some(addr) { Err(Fault::page_fault(addr, 3)) } else { Ok(()) }
     }
 
     fn log(&mut self, event: Event) -> Result<(), Fault> {
@@ -160,12 +167,14 @@ impl Machine for Fake {
     }
     fn write(&mut self, addr: u64, size: Size, value: u64) -> Result<(), Fault> {
         self.call()?;
+        self.check_write(addr)?;
         assert_eq!(value & !size.mask(), 0, "a value wider than the write");
         self.poke(addr, size.bytes(), value.into());
         Ok(())
     }
-    fn probe_write(&mut self, _addr: u64, _size: Size) -> Result<(), Fault> {
-        self.call()
+    fn probe_write(&mut self, addr: u64, _size: Size) -> Result<(), Fault> {
+        self.call()?;
+        self.check_write(addr)
     }
     fn compare_exchange(
         &mut self,

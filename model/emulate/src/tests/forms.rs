@@ -166,6 +166,7 @@ proptest! {
         let mut disturbed = fake.clone();
         disturbed.interference = vec![value];
         let outcome = memory(&mut disturbed);
+        prop_assert_ne!(outcome, Outcome::Retry);
         if outcome != Outcome::Done || !disturbed.interference.is_empty() {
             return Ok(());
         }

@@ -88,8 +88,9 @@ fn outs_reads_downwards_through_its_segment() {
 #[test]
 fn a_port_is_not_read_when_its_datum_would_have_no_place() {
     let mut fake = Fake::new(&[0x6d]).with(Reg::Rdi, BUFFER);
-    fake.fail = Some((0, Fault::page_fault(BUFFER, 2)));
-    assert_eq!(privileged(&mut fake, BUDGET), Outcome::Inject(Exception::page_fault(BUFFER, 2)));
+    fake.read_only = Some(BUFFER);
+    let expected = Outcome::Inject(Exception::page_fault(BUFFER, 3));
+    assert_eq!(privileged(&mut fake, BUDGET), expected);
     assert!(fake.events.is_empty());
 }
 
@@ -192,10 +193,10 @@ fn descriptor_table_registers_show_nothing_of_the_host() {
 
 #[test]
 fn a_table_register_is_stored_whole_or_not_at_all() {
-    for at in 0..2 {
+    for addr in [BUFFER, BUFFER + 2] {
         let mut fake = Fake::new(&[0x0f, 0x01, 0x07]).with(Reg::Rdi, BUFFER);
-        fake.fail = Some((at, Fault::page_fault(BUFFER, 2)));
-        let expected = Outcome::Inject(Exception::page_fault(BUFFER, 2));
+        fake.read_only = Some(addr);
+        let expected = Outcome::Inject(Exception::page_fault(addr, 3));
         assert_eq!(privileged(&mut fake, BUDGET), expected);
         assert!(fake.memory.is_empty());
     }
