@@ -49,7 +49,6 @@ impl Queue {
         }
         unit.vtime.set(vtime);
         self.raise_floor(vcpus);
-        unit.vtime.set(vtime.min(self.floor().saturating_add(lead(weight).saturating_mul(2))));
     }
 
     /// Sets what a unit that comes to the queue has: neither more saved up than a sleeper may

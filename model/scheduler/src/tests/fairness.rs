@@ -80,10 +80,11 @@ proptest! {
             vcpus.push(m.vcpu(domain, behaviour));
         }
         vcpus.iter().for_each(|&v| m.wake(v));
-        for _ in 0..2000 {
+        for _ in 0..1000 {
             m.run(MS);
-            let idle = m.running().iter().filter(|r| r.is_none()).count();
-            prop_assert!(idle == 0 || m.queues[0].waiting() == 0 , "work is left lying");
+            let (idle, picking) = m.idle_cpus();
+            let waiting = m.queues[0].waiting() as usize;
+            prop_assert!(idle == 0 || waiting <= picking, "work is left lying");
         }
         for v in vcpus {
             prop_assert!(m.ran(v) > 0, "{v:?} never ran");
@@ -135,6 +136,36 @@ fn one_alone_on_its_cpu_does_not_pay_for_it_later() {
     hogs(&mut m, &[256]);
     m.run(SECOND);
     assert!(m.ran(v[2]) - before > 300 * MS, "starved by the newcomer");
+}
+
+#[test]
+fn a_long_sleep_does_not_buy_a_long_run() {
+    let mut m = Machine::new(1, 1);
+    let hog = hogs(&mut m, &[256]);
+    let domain = m.domain(256, 0);
+    let sleeper = m.vcpu(domain, Behaviour::Hog);
+    m.run(10 * SECOND);
+    m.wake(sleeper);
+    let before = m.ran(hog[0]);
+    m.run(100 * MS);
+    assert!(m.ran(hog[0]) - before > 35 * MS, "the sleeper ran for what it had slept");
+}
+
+#[test]
+fn units_that_were_parked_together_come_back_on_as_many_cpus() {
+    let mut m = Machine::new(1, 4);
+    let domain = m.domain(256, 200);
+    let vs: Vec<Handle> = (0..4).map(|_| m.vcpu(domain, Behaviour::Hog)).collect();
+    vs.iter().for_each(|&v| m.wake(v));
+    m.run(500 * MS);
+    let mut least = u64::MAX;
+    for _ in 0..50 {
+        let before: Vec<u64> = vs.iter().map(|&v| m.ran(v)).collect();
+        m.run(20 * MS);
+        let got = vs.iter().zip(before).filter(|(v, b)| m.ran(**v) > *b).count();
+        least = least.min(got as u64);
+    }
+    assert_eq!(least, 4, "one of four never got a CPU within two periods");
 }
 
 #[test]

@@ -113,6 +113,14 @@ impl Machine {
         self.cpus.iter().map(|c| c.running).collect()
     }
 
+    /// CPUs that have nothing to run: those that stay so, and those that are about to pick.
+    pub fn idle_cpus(&self) -> (usize, usize) {
+        let idle = self.cpus.iter().filter(|c| c.running.is_none());
+        let picks = |c: &&Cpu| c.leaving.is_some() || c.until <= self.now;
+        let about = idle.clone().filter(picks).count();
+        (idle.count() - about, about)
+    }
+
     /// Nanoseconds that the vCPU has been on a CPU.
     pub fn ran(&self, vcpu: Handle) -> u64 {
         self.unit(vcpu).runstate(self.now).time[0]

@@ -265,3 +265,16 @@ fn who_yields_lets_the_next_one_run() {
     w.step(&Op::Pick(0));
     assert_eq!(w.queue.running_on(CpuId(0)), Some(Handle(1)));
 }
+
+#[test]
+fn a_cpu_that_goes_before_it_picks_passes_the_kick_on() {
+    let mut w = World::new(false);
+    w.step(&Op::Wake(0));
+    let told = w.kicked.iter().position(|&k| k).unwrap();
+    w.queue.retire_cpu(CpuId(told as u32));
+    let d = w.queue.pick(&w.table, CpuId(told as u32), w.now);
+    assert_eq!(d.next, None);
+    let other = d.kick.unwrap();
+    assert_ne!(other.0 as usize, told);
+    assert_eq!(w.queue.pick(&w.table, other, w.now).next, Some(Handle(0)));
+}
