@@ -91,6 +91,33 @@ impl<L: Links> Heap<L> {
         Ok(())
     }
 
+    /// Gives back a block whose tag was lost while it had an owner: allocated once, by itself or
+    /// as part of a larger block, and cleared since. Slower than [`free`](Heap::free): without a
+    /// tag, that the block is not free has to be found out from those around it and in it.
+    ///
+    /// # Errors
+    /// [`BadOrder`](HeapError::BadOrder), [`Misaligned`](HeapError::Misaligned), and
+    /// [`NotAllocated`](HeapError::NotAllocated) if a frame of it has a tag or is free, or it is
+    /// frame 0.
+    pub fn reclaim(&mut self, mfn: Mfn, order: u32) -> Result<(), HeapError> {
+        let size = Order::new(order).ok_or(HeapError::BadOrder(order))?;
+        if !size.is_aligned(mfn) {
+            return Err(HeapError::Misaligned(mfn, order));
+        }
+        let mut offset = 0;
+        while offset < size.pages() {
+            if self.tag(Mfn(mfn.0.wrapping_add(offset))) != Tag::NONE {
+                return Err(HeapError::NotAllocated(mfn, order));
+            }
+            offset = offset.wrapping_add(1);
+        }
+        if mfn.0 == 0 || mfn.0.wrapping_shr(MAX_WIDTH) != 0 || self.is_free(mfn) {
+            return Err(HeapError::NotAllocated(mfn, order));
+        }
+        self.put(mfn, size);
+        Ok(())
+    }
+
     /// Makes an allocated block of order `from` into allocated blocks of order `to`, so that each
     /// can be freed by itself. Takes time in proportion to their number.
     ///
@@ -217,6 +244,18 @@ impl<L: Links> Heap<L> {
         while let Some(o) = order {
             let tag = self.tag(o.block_of(mfn));
             if tag == Tag::free(o) || tag == Tag::allocated(o) {
+                return true;
+            }
+            order = o.above();
+        }
+        false
+    }
+
+    /// Whether `mfn` lies in a free block.
+    fn is_free(&self, mfn: Mfn) -> bool {
+        let mut order = Some(Order::ZERO);
+        while let Some(o) = order {
+            if self.tag(o.block_of(mfn)) == Tag::free(o) {
                 return true;
             }
             order = o.above();

@@ -126,6 +126,26 @@ fn a_split_block_is_freed_page_by_page_and_joins_again() {
 }
 
 #[test]
+fn a_block_without_a_tag_is_reclaimed_once_and_never_while_it_is_free() {
+    let mut heap = heap(&[(512, 1024)]);
+    let mfn = heap.alloc(2, None).unwrap();
+    assert_eq!(heap.reclaim(mfn, 2), Err(HeapError::NotAllocated(mfn, 2)), "it has its tag");
+    heap.links().set_tag(mfn, 0);
+    assert_eq!(heap.reclaim(Mfn(mfn.0 + 1), 1), Err(HeapError::Misaligned(Mfn(mfn.0 + 1), 1)));
+    assert_eq!(heap.reclaim(mfn, 3), Err(HeapError::NotAllocated(mfn, 3)), "half of it is free");
+    for n in 0..4 {
+        let page = Mfn(mfn.0 + n);
+        heap.reclaim(page, 0).unwrap();
+        assert_eq!(heap.reclaim(page, 0), Err(HeapError::NotAllocated(page, 0)));
+    }
+    assert_eq!(heap.largest_order(), Some(9));
+    for wrong in [Mfn(0), Mfn(700), Mfn(!0)] {
+        assert_eq!(heap.reclaim(wrong, 0), Err(HeapError::NotAllocated(wrong, 0)));
+    }
+    assert_eq!(heap.free_pages(), 512);
+}
+
+#[test]
 fn a_taken_block_is_out_of_the_heap_until_it_is_freed() {
     let mut heap = heap(&[(1024, 2048)]);
     heap.take(Mfn(1500), 2).unwrap();
