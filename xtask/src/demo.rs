@@ -66,6 +66,8 @@ fn guest(console: &mut Console) -> Result<()> {
     step(console, &format!("guest answers on its console and uses its disk: {said}"));
     let said = scenario::ping(console)?;
     step(console, &format!("guest is reached by network: {said}"));
+    scenario::tcp(console)?;
+    step(console, "a mebibyte went to the guest by TCP and came back the same");
     show(console, "xl list")?;
     scenario::shut_down(console)?;
     step(console, "guest shut down");

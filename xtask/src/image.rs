@@ -71,16 +71,21 @@ pub struct Images {
 
 /// Makes both images of a suite; cheap enough to do each time, so they are never stale.
 pub fn build(anchors: &Anchors) -> Result<Images> {
-    let folder = paths::images().join(anchors.suite.name());
+    build_with(anchors, anchors.suite.name(), &[])
+}
+
+/// The same under a name of its own, with further programs `(path, bytes)` in both.
+pub fn build_with(anchors: &Anchors, name: &str, extra: &[(&str, &[u8])]) -> Result<Images> {
+    let folder = paths::images().join(name);
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let images = Images { dom0: folder.join("dom0.cpio"), guest: folder.join("guest.cpio") };
     let modules = Modules::new(&anchors.kernel_root())?;
     let source = Source { root: anchors.root(), suite: anchors.suite };
 
-    let guest = guest(&source, &modules).context("make the guest's image")?;
+    let guest = guest(&source, &modules, extra).context("make the guest's image")?;
     store(&images.guest, &guest)?;
     let kernel = fs::read(anchors.vmlinuz()).context("read the kernel image")?;
-    let dom0 = dom0(&source, &modules, kernel, guest).context("make dom0's image")?;
+    let dom0 = dom0(&source, &modules, kernel, guest, extra).context("make dom0's image")?;
     store(&images.dom0, &dom0)?;
     Ok(images)
 }
@@ -95,14 +100,21 @@ fn store(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&beside, path).with_context(|| format!("rename to {}", path.display()))
 }
 
-fn guest(source: &Source, modules: &Modules) -> Result<Vec<u8>> {
+fn guest(source: &Source, modules: &Modules, extra: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     let mut archive = source.skeleton()?;
     modules.add(&mut archive, GUEST_MODULES)?;
     archive.file("init", include_str!("../image/domu-init"), true);
+    add(&mut archive, extra);
     archive.pack()
 }
 
-fn dom0(source: &Source, modules: &Modules, kernel: Vec<u8>, guest: Vec<u8>) -> Result<Vec<u8>> {
+fn dom0(
+    source: &Source,
+    modules: &Modules,
+    kernel: Vec<u8>,
+    guest: Vec<u8>,
+    extra: &[(&str, &[u8])],
+) -> Result<Vec<u8>> {
     let mut archive = source.skeleton()?;
     let own = format!("usr/lib/xen-{}", source.suite.xen_version());
     archive.link("usr/lib/xen", &format!("xen-{}", source.suite.xen_version()));
@@ -136,11 +148,20 @@ fn dom0(source: &Source, modules: &Modules, kernel: Vec<u8>, guest: Vec<u8>) -> 
     archive.file("etc/dom0/modules", DOM0_MODULES.join("\n") + "\n", false);
     archive.file("init", include_str!("../image/dom0-init"), true);
     archive.file("usr/bin/make-disk", include_str!("../image/make-disk"), true);
+    archive.file("usr/bin/until-gone", include_str!("../image/until-gone"), true);
+    archive.file("usr/bin/retry", include_str!("../image/retry"), true);
     archive.file("root/pv.cfg", include_str!("../image/pv.cfg"), false);
     archive.file("root/tiny.cfg", include_str!("../image/tiny.cfg"), false);
     archive.file("boot/vmlinuz", kernel, false);
     archive.file("boot/guest.cpio", guest, false);
+    add(&mut archive, extra);
     archive.pack()
+}
+
+fn add(archive: &mut Archive, programs: &[(&str, &[u8])]) {
+    for (path, bytes) in programs {
+        archive.file(path, *bytes, true);
+    }
 }
 
 /// The unpacked user space that files are taken from.
@@ -167,6 +188,12 @@ impl Source {
         archive.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", false);
         archive.file("etc/group", "root:x:0:\n", false);
         archive.file("usr/bin/busybox", self.read("usr/bin/busybox")?, true);
+        // What the kernel starts when the toolstack asks for an orderly end; there is no init
+        // daemon to tell.
+        for name in ["poweroff", "reboot"] {
+            let script = format!("#!/bin/sh\n/bin/busybox sync\nexec /bin/busybox {name} -f\n");
+            archive.file(&format!("usr/sbin/{name}"), script, true);
+        }
         for name in FIRST_APPLETS {
             archive.link(&format!("usr/bin/{name}"), "busybox");
         }

@@ -16,6 +16,10 @@ use super::Machine;
 
 /// Seen on the console, these end a wait at once.
 const FATAL: &str = r"Panic on CPU|Kernel panic|HYPERVISOR PANIC|panicked at|BUG: |double fault|Hardware Dom0 (crashed|halted)";
+/// Bytes sent at once: the depth of a 16550's receive queue.
+const PIECE: usize = 16;
+/// Time for the machine to take them.
+const PIECE_TIME: Duration = Duration::from_millis(25);
 /// How much of the console an error shows.
 const TAIL_LINES: usize = 25;
 
@@ -121,10 +125,15 @@ impl Console {
         }
     }
 
-    /// Sends text as if typed.
+    /// Sends text as if typed: in small pieces, since an emulated UART and its drivers lose what
+    /// comes faster than they read.
     pub fn send(&mut self, text: &str) -> Result<()> {
         let input = self.input.as_mut().context("the console is closed")?;
-        input.write_all(text.as_bytes()).and_then(|()| input.flush()).context("send to the console")
+        for piece in text.as_bytes().chunks(PIECE) {
+            input.write_all(piece).and_then(|()| input.flush()).context("send to the console")?;
+            std::thread::sleep(PIECE_TIME);
+        }
+        Ok(())
     }
 
     /// Runs a command in the shell whose prompt ends in `# ` and answers what it printed; fails

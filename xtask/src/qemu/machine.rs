@@ -106,10 +106,11 @@ impl Machine {
     fn cpu(&self) -> String {
         match (&self.cpu, &self.icount) {
             (Some(model), _) => model.clone(),
-            // Under instruction counting QEMU 10.0 stops at a read of the APIC timer through an
-            // MSR, and counts "rep stosb" once for each byte.
+            // Under instruction counting QEMU 10.0 stops at a read of the APIC timer through an MSR.
             (None, Some(_)) => "max,-x2apic,-erms,-fsrm".to_owned(),
-            (None, None) => "max".to_owned(),
+            // Counted or not, "rep stosb" and "rep movsb" take a step for each byte there: without
+            // these flags, software picks wider ones.
+            (None, None) => "max,-erms,-fsrm".to_owned(),
         }
     }
 }

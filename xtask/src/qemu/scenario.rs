@@ -47,8 +47,7 @@ pub fn talk(console: &mut Console) -> Result<String> {
         "echo written-by-guest | dd of=/dev/xvda bs=512 seek=8 conv=fsync; echo wrote=$?.\n",
     )?;
     console.expect(r"wrote=0\.", COMMAND).context("the guest's write to its disk")?;
-    console.send(LEAVE_CONSOLE)?;
-    console.expect("dom0# ", COMMAND).context("return from the guest's console")?;
+    leave(console)?;
     let seen =
         console.shell("dd if=disk.img bs=512 skip=8 count=1 2>/dev/null | head -c 16", COMMAND)?;
     ensure!(seen.contains("written-by-guest"), "dom0 does not see what the guest wrote: {seen:?}");
@@ -70,33 +69,43 @@ pub fn ping(console: &mut Console) -> Result<String> {
     Ok(line.to_owned())
 }
 
-/// A mebibyte by TCP in each direction, checked by its sum.
+/// A mebibyte by TCP to the guest and back again, compared.
 pub fn tcp(console: &mut Console) -> Result<()> {
-    console.shell("head -c 1048576 /dev/urandom >/tmp/block", COMMAND)?;
-    console.send(&format!("xl console {GUEST}\n"))?;
-    console.send("\n")?;
-    console.expect("guest# ", COMMAND)?;
-    // Sends back what it gets.
+    enter(console)?;
+    console.send("(nc -l -p 7000 >/tmp/b; nc -l -p 7001 </tmp/b) & echo armed=$((1)).\n")?;
+    console.expect(r"armed=1\.", COMMAND).context("the guest's TCP server")?;
+    leave(console)?;
+    console.shell("head -c 1048576 /dev/urandom >/tmp/a", COMMAND)?;
     console
-        .send("nc -l -p 7000 >/tmp/block; nc -l -p 7001 </tmp/block & sleep 1; echo armed=$?.\n")?;
-    console.send(LEAVE_CONSOLE)?;
-    console.expect("dom0# ", COMMAND)?;
-    console
-        .shell(&format!("nc -w 20 {GUEST_IP} 7000 </tmp/block"), COMMAND)
+        .shell(&format!("nc -w 20 {GUEST_IP} 7000 </tmp/a"), COMMAND)
         .context("TCP to the guest")?;
-    let fetch = format!(
-        "n=0; until nc -w 20 {GUEST_IP} 7001 </dev/null >/tmp/back; do n=$((n+1)); [ $n -lt 50 ] || break; usleep 100000; done; cmp /tmp/block /tmp/back"
-    );
-    console.shell(&fetch, COMMAND).context("TCP from the guest")?;
+    // The guest listens again only once it has seen the end of the first connection. What reads
+    // from the terminal does not end before the other side does.
+    console
+        .shell(&format!("retry 50 nc -w 20 {GUEST_IP} 7001 >/tmp/c"), COMMAND)
+        .context("TCP from the guest")?;
+    console.shell("cmp /tmp/a /tmp/c", COMMAND).context("what came back by TCP")?;
+    Ok(())
+}
+
+/// To a prompt on the guest's console, which has been there before.
+fn enter(console: &mut Console) -> Result<()> {
+    console.send(&format!("xl console {GUEST}\n"))?;
+    console.expect(&format!("xl console {GUEST}\n"), COMMAND)?;
+    console.send("\n")?;
+    console.expect("guest# ", COMMAND).context("the guest's prompt")?;
+    Ok(())
+}
+
+fn leave(console: &mut Console) -> Result<()> {
+    console.send(LEAVE_CONSOLE)?;
+    console.expect("dom0# ", COMMAND).context("return from the guest's console")?;
     Ok(())
 }
 
 /// Asks the guest to shut down and waits until it is gone.
 pub fn shut_down(console: &mut Console) -> Result<()> {
     console.shell(&format!("xl shutdown {GUEST}"), COMMAND).context("shut the guest down")?;
-    let gone = format!(
-        "n=0; while xl domid {GUEST} >/dev/null 2>&1; do n=$((n+1)); [ $n -lt 120 ] || break; usleep 500000; done; ! xl domid {GUEST} 2>/dev/null"
-    );
-    console.shell(&gone, COMMAND).context("the guest's end")?;
+    console.shell(&format!("until-gone {GUEST}"), COMMAND).context("the guest's end")?;
     Ok(())
 }
