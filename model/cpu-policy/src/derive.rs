@@ -9,17 +9,26 @@ use crate::policy::{
 
 const LAST_BASIC: u32 = 13;
 const LAST_FEAT: u32 = 2;
+const LAST_EXTD: u32 = 0x21;
+/// The last extended leaf that Intel defines.
 const LAST_EXTD_INTEL: u32 = 8;
-const LAST_EXTD_AMD: u32 = 0x21;
 
 const _: () = assert!(LAST_BASIC as usize == BASIC_LEAVES - 1);
 const _: () = assert!(LAST_FEAT as usize == FEAT_LEAVES - 1);
-const _: () = assert!(LAST_EXTD_AMD as usize == EXTD_LEAVES - 1);
+const _: () = assert!(LAST_EXTD as usize == EXTD_LEAVES - 1);
 
 /// Features that say that something must be done, or that something is so. A guest that may move
 /// must be able to be told; where it runs now, it is told what holds here.
-const ONLY_IF_HOST: [Feature; 6] =
-    [f::HTT, f::CMP_LEGACY, f::MD_CLEAR, f::FB_CLEAR, f::RFDS_CLEAR, f::VERW_CLEAR];
+const ONLY_IF_HOST: [Feature; 8] = [
+    f::HTT,
+    f::CMP_LEGACY,
+    f::MD_CLEAR,
+    f::FB_CLEAR,
+    f::RFDS_CLEAR,
+    f::RSBA,
+    f::RRSBA,
+    f::VERW_CLEAR,
+];
 
 /// What else decides about a domain's policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,19 +38,11 @@ pub struct DomainOptions {
 }
 
 impl Policy {
-    fn last_extd(&self) -> u32 {
-        match self.vendor() {
-            Vendor::Amd => LAST_EXTD_AMD,
-            Vendor::Intel | Vendor::Other => LAST_EXTD_INTEL,
-        }
-    }
-
     fn set_limits(&mut self, basic: u32, feat: u32, extd: u32) {
         self.set_basic(0, |r| r.a = basic.min(LAST_BASIC));
         let [feat0, ..] = &mut self.feat;
         feat0.a = feat.min(LAST_FEAT);
-        let last = self.last_extd();
-        self.set_extd(0, |r| r.a = 0x8000_0000 | extd.min(last));
+        self.set_extd(0, |r| r.a = 0x8000_0000 | extd.min(LAST_EXTD));
     }
 
     /// What the hypervisor makes use of: this is the raw policy.
@@ -57,10 +58,51 @@ impl Policy {
         let mut set = p.featureset();
         set.put(f::OSXSAVE, false);
         set.put(f::OSPKE, false);
+        if self.has_other_return_predictor() {
+            let eibrs = set.has(f::EIBRS);
+            set.put(f::RSBA, !eibrs);
+            set.put(f::RRSBA, eibrs);
+        }
         p.set_featureset(&set);
         p.trim();
         p.set_extd(10, |r| *r = svm);
         p
+    }
+
+    /// The policy without some features and what depends on them: for features that the
+    /// administrator turns off, or that a weakness of the CPU makes unsafe.
+    #[must_use]
+    pub fn without(&self, features: &[Feature]) -> Policy {
+        let mut p = *self;
+        let mut set = p.featureset();
+        for feature in features {
+            set.put(*feature, false);
+        }
+        set.drop_orphans();
+        p.set_featureset(&set);
+        if !features.contains(&f::ARCH_CAPS) {
+            // The hypervisor's own knowledge of the CPU does not hang on the bit.
+            p.arch_caps = self.arch_caps;
+        }
+        p.trim_xstate(&set);
+        p
+    }
+
+    /// Whether a return with an empty return stack may be predicted by other means, so that
+    /// retpolines are not safe. A guess from family and model, which errs towards "yes" (Intel,
+    /// "Retpoline: A Branch Target Injection Mitigation": Skylake and later).
+    fn has_other_return_predictor(&self) -> bool {
+        let version = self.basic_leaf(1).a;
+        let (family, model) = ((version >> 8) & 0xf, (version >> 12) & 0xf0 | (version >> 4) & 0xf);
+        let before_broadwell = matches!(
+            model,
+            0x00..=0x1f | 0x25 | 0x2a | 0x2c..=0x2f | 0x3a | 0x3c | 0x3e | 0x3f | 0x45 | 0x46
+        );
+        let atom = matches!(
+            model,
+            0x26 | 0x27 | 0x35..=0x37 | 0x4a | 0x4c | 0x4d | 0x5a | 0x5c | 0x5d | 0x5f | 0x7a
+        );
+        self.vendor() == Vendor::Intel && family == 6 && !before_broadwell && !atom
     }
 
     /// What PV guests may see: this is the host policy.
@@ -87,12 +129,9 @@ impl Policy {
         self.adjust_max(&mut set);
         set.put(f::APIC, true);
         set.put(f::NO_LMSL, true);
-        match self.vendor() {
-            Vendor::Amd => {
-                set.put(f::SEP, true);
-                set.put(f::PKS, false);
-            }
-            Vendor::Intel | Vendor::Other => {}
+        set.put(f::PKS, false);
+        if self.vendor() == Vendor::Amd {
+            set.put(f::SEP, true);
         }
         let mut p = *self;
         p.become_max(&mut set);
@@ -129,10 +168,14 @@ impl Policy {
     #[must_use]
     pub fn pv_domain(&self, max: &Policy, options: DomainOptions) -> Policy {
         let mut p = *self;
+        let last_extd = match p.vendor() {
+            Vendor::Amd => LAST_EXTD,
+            Vendor::Intel | Vendor::Other => LAST_EXTD_INTEL,
+        };
         p.set_limits(
             p.max_basic().min(max.max_basic()),
             p.max_feat().min(max.max_feat()),
-            p.max_extd().min(max.max_extd()),
+            p.max_extd().min(max.max_extd()).min(last_extd),
         );
         let mut set = p.featureset().and(&max.featureset());
         if !options.invariant_tsc {
@@ -163,9 +206,10 @@ impl Policy {
         match self.vendor() {
             Vendor::Amd => set.put(f::VERW_CLEAR, true),
             Vendor::Intel => {
-                for feature in [f::MD_CLEAR, f::FB_CLEAR, f::RFDS_CLEAR, f::RSBA, f::RRSBA] {
+                for feature in [f::ARCH_CAPS, f::MD_CLEAR, f::FB_CLEAR, f::RFDS_CLEAR, f::RSBA] {
                     set.put(feature, true);
                 }
+                set.put(f::RRSBA, set.has(f::EIBRS));
             }
             Vendor::Other => {}
         }
@@ -173,7 +217,7 @@ impl Policy {
 
     fn become_max(&mut self, set: &mut FeatureSet) {
         set.drop_orphans();
-        self.set_limits(LAST_BASIC, LAST_FEAT, LAST_EXTD_AMD);
+        self.set_limits(LAST_BASIC, LAST_FEAT, LAST_EXTD);
         self.set_featureset(set);
         self.trim();
         self.trim_xstate(set);
@@ -184,9 +228,7 @@ impl Policy {
         let host = self.featureset();
         let mut set = max.featureset().and(mask);
         for feature in ONLY_IF_HOST {
-            if !host.has(feature) {
-                set.put(feature, false);
-            }
+            set.put(feature, max.featureset().has(feature) && host.has(feature));
         }
         set.drop_orphans();
         p.set_limits(self.max_basic(), self.max_feat(), self.max_extd());

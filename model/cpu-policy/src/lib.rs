@@ -18,6 +18,7 @@ mod derive;
 pub mod features;
 mod guest;
 mod list;
+mod policies;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -25,4 +26,5 @@ mod tests;
 pub use derive::DomainOptions;
 pub use guest::{CR4_OSXSAVE, CR4_PKE, DomainView, TimeView, VcpuView, cpuid};
 pub use list::{BadLeaf, MAX_LEAVES, MAX_MSRS};
+pub use policies::Policies;
 pub use policy::{Host, MSR_ARCH_CAPABILITIES, MSR_PLATFORM_INFO, Policy, Regs, Vendor};
