@@ -11,6 +11,7 @@ use crate::state::StateWord;
 /// The record of one frame: 32 bytes, all atomics, so that it is shared freely.
 ///
 /// All zeroes is a frame that nobody owns, was never in use, and is on no list.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Frame {

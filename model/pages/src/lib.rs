@@ -30,6 +30,9 @@ mod frame;
 mod kind;
 mod life;
 mod list;
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests;
 mod owner;
 mod pin;
 mod pte;

@@ -88,6 +88,7 @@ impl Owner {
 }
 
 /// The word in a frame's record.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct OwnerWord(AtomicU64);

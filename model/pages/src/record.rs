@@ -48,6 +48,7 @@ impl Progress {
 }
 
 /// The word in a frame's record.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct Record(AtomicU64);

@@ -131,6 +131,7 @@ impl State {
 }
 
 /// The word in a frame's record.
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct StateWord(AtomicU64);

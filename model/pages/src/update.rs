@@ -290,7 +290,12 @@ impl<E: Env> Pages<E> {
     /// No page reference is needed: the lock keeps the last use from going, and a use keeps the
     /// frame from being freed.
     #[inline]
-    fn lock_table(&self, frame: &Frame, mfn: Mfn, dom: DomId) -> Result<Option<Level>, Reason> {
+    pub(crate) fn lock_table(
+        &self,
+        frame: &Frame,
+        mfn: Mfn,
+        dom: DomId,
+    ) -> Result<Option<Level>, Reason> {
         let mut state = frame.state.load();
         loop {
             let owner = frame.owner.load();
