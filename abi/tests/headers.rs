@@ -274,3 +274,76 @@ fn every_module_with_layouts_is_in_the_list() {
     }
     assert!(missing.is_empty(), "not compared: {missing:?}");
 }
+
+/// What C puts before the names of our flags and limits.
+const PREFIXES: &[&str] = &[
+    "",
+    "xen_",
+    "xen_domctl_",
+    "xen_sysctl_",
+    "evtchn_",
+    "xen",
+    "xenmem_",
+    "xenmem",
+    "gnttab_",
+    "xen_cpuid_",
+    "xenpf_",
+    "xen_hvm_",
+    "xen_processor_",
+    "vcpu_",
+    "__",
+];
+
+/// The constants of a source file, as name and value: both are written as in C, but for `!`.
+fn constants(source: &str) -> Vec<(String, String)> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in source.lines().map(str::trim) {
+        match line {
+            _ if line.starts_with("consts! {") || line.starts_with("super::consts! {") => {
+                inside = true;
+            }
+            "}" => inside = false,
+            _ if inside && !line.starts_with("//") => {
+                if let Some((name, value)) = line.trim_end_matches(',').split_once(" = ") {
+                    found.push((name.to_string(), value.replace('!', "~").replace('_', "")));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_flag_that_c_names_has_the_value_that_it_has_there() {
+    let macros = macros();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut body = String::new();
+    let mut count = 0;
+    for module in MODULES.iter().map(|(name, _)| *name).chain(["elfnote"]) {
+        let files = [format!("{module}.rs"), format!("{module}/numbers.rs")];
+        for (name, value) in files
+            .iter()
+            .filter_map(|f| std::fs::read_to_string(dir.join(f)).ok())
+            .flat_map(|s| constants(&s))
+        {
+            // Values that refer to other constants are left to the eye.
+            let plain = value.replace("0x", "").chars().all(|c| !c.is_ascii_uppercase());
+            let prefixes: &[&str] = if module == "version" { &["xenfeat_"] } else { PREFIXES };
+            let c =
+                prefixes.iter().find_map(|p| macros.get(&format!("{p}{}", name.to_lowercase())));
+            if let (true, Some(c)) = (plain, c) {
+                count += 1;
+                let key = format!("{module}::{name}");
+                let equal = format!("(uint32_t)({c}) == (uint32_t)({value})");
+                writeln!(body, "printf(\"{key} %d\\n\", {equal});").unwrap();
+            }
+        }
+    }
+    let wrong: Vec<_> =
+        run_c("flags", &body).into_iter().filter(|(_, equal)| *equal != 1).collect();
+    println!("abi: {count} flags compared");
+    assert!(count > 300, "only {count} flags were found in C");
+    assert!(wrong.is_empty(), "flags differ: {wrong:?}");
+}
