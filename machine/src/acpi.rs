@@ -7,6 +7,7 @@
 
 use crate::mmio::{Bytes, Rom};
 use crate::once::Once;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Longest table that is looked at.
 const MAX_TABLE: usize = 1 << 20;
@@ -231,6 +232,14 @@ impl Tables {
 }
 
 static TABLES: Once<Tables> = Once::new();
+/// Where the boot loader said that the root pointer is; 0 when it said nothing.
+static HINT: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the boot loader's word for where the root pointer is (multiboot 2, PVH, EFI), before
+/// [`tables`] is called first. If there is none, it is searched for nevertheless.
+pub(crate) fn set_rsdp(phys: u64) {
+    HINT.store(phys, Relaxed);
+}
 
 /// The tables, found and read at the first call; `None` on a machine without ACPI.
 pub fn tables() -> Option<&'static Tables> {
@@ -299,6 +308,10 @@ fn scan(area: &(impl Bytes + ?Sized)) -> Option<(usize, Root)> {
 }
 
 fn find_rsdp() -> Option<(u64, Root)> {
+    let hint = HINT.load(Relaxed);
+    if let Some(root) = Rom::map(hint, 36).filter(|_| hint != 0).and_then(|b| parse_rsdp(&b)) {
+        return Some((hint, root));
+    }
     // The BIOS data area holds the EBDA's segment at 0x40e.
     let ebda = Rom::map(0x40e, 2).and_then(|b| b.u16(0)).map_or(0, |s| u64::from(s) << 4);
     let areas = [(ebda, 0x400), (0xe_0000, 0x2_0000)];
@@ -393,6 +406,14 @@ fn parse_madt(b: &(impl Bytes + ?Sized)) -> Option<Madt> {
 }
 
 impl Madt {
+    /// Adds a processor unless it was there: some firmware lists those with small identifiers
+    /// both ways.
+    fn add(&mut self, cpu: Processor) {
+        if !self.cpus.iter().any(|c| c.apic_id == cpu.apic_id) {
+            self.cpus.push(cpu);
+        }
+    }
+
     fn take(&mut self, kind: u8, len: u8, e: &impl Bytes) -> Option<()> {
         let long_enough = |n: u8| (len >= n).then_some(());
         let uid = |uid: u32, all: u32| (uid != all).then_some(uid);
@@ -403,7 +424,7 @@ impl Madt {
                 let cpu = processor(id.into(), e.u8(2)?.into(), e.u32(4)?, false);
                 // 255 addresses everybody.
                 if id != 0xff {
-                    self.cpus.push(cpu);
+                    self.add(cpu);
                 }
             }
             1 => {
@@ -433,7 +454,7 @@ impl Madt {
                 long_enough(16)?;
                 let id = e.u32(4)?;
                 if id != u32::MAX {
-                    self.cpus.push(processor(id, e.u32(12)?, e.u32(8)?, true));
+                    self.add(processor(id, e.u32(12)?, e.u32(8)?, true));
                 }
             }
             10 => {

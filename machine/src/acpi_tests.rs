@@ -117,6 +117,15 @@ fn entries_that_have_no_length_or_leave_the_table_end_the_list() {
 }
 
 #[test]
+fn a_processor_that_is_listed_both_ways_counts_once() {
+    let mut t = [0u8; 44 + 8 + 16];
+    put(&mut t, 44, &[0, 8, 7, 3, 1, 0, 0, 0]);
+    put(&mut t, 52, &[9, 16, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0]);
+    let m = parse_madt(&t[..]).unwrap();
+    assert_eq!((m.cpus.len(), m.cpus[0].x2apic), (1, false));
+}
+
+#[test]
 fn more_processors_than_there_is_room_for_are_counted_and_dropped() {
     let mut t = [0u8; 44 + 8 * 130];
     for i in 0..130u8 {

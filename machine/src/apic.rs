@@ -4,6 +4,8 @@
 //! are numbered alike: MSR 0x800 + n is the 32-bit register at 16 n. Intel SDM volume 3, chapter 11.
 //!
 //! Nothing here may be called from an NMI: in xAPIC mode an interrupt command is two writes.
+//!
+//! QEMU's emulator cannot count instructions (`-icount`) with x2APIC timers: give it `-x2apic` there.
 
 use crate::cpu::{cpuid, msr, rdmsr, wrmsr};
 use crate::mmio::Registers;
@@ -296,7 +298,8 @@ pub unsafe fn send_init(dest: u32) {
 }
 
 /// Starts a CPU in real mode at the first byte of physical page `page`. If it does not show up
-/// within 200 microseconds, send it again, once.
+/// within 200 microseconds send it again; one that is not waiting for it (yet: a loaded emulator
+/// can take longer than 10 ms) ignores it.
 ///
 /// # Safety
 /// The page must hold code that takes the CPU to where it shall be.

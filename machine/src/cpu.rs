@@ -210,7 +210,7 @@ pub fn halt_forever() -> ! {
 }
 
 /// Clears the causes of a debug exception.
-pub(crate) fn clear_dr6() {
+pub fn clear_dr6_status() {
     // SAFETY: DR6 only reports.
     unsafe { asm!("mov dr6, {}", in(reg) 0xffff_0ff0u64, options(nostack, nomem)) };
 }

@@ -138,6 +138,25 @@ pub fn load_ldt(cpu: usize, entries: u32) {
     unsafe { asm!("lldt {0:x}", in(reg) 0xe050u32, options(nostack)) };
 }
 
+/// Whether `selector` names 64-bit code in the GDT that this CPU sees.
+pub fn is_long_code(cpu: usize, selector: u64) -> bool {
+    let index = selector & 0xfff8;
+    if selector & 4 != 0 || index >= 0xf000 {
+        return false;
+    }
+    let at = window(u32::try_from(cpu).unwrap_or(0)).wrapping_add(index) as usize;
+    // SAFETY: the GDT window's 15 pages are always mapped; seen as an atomic.
+    let entry = unsafe { &*core::ptr::with_exposed_provenance::<AtomicU64>(at) };
+    entry.load(Relaxed) >> 53 & 1 != 0
+}
+
+/// The offset of `address` in `cpu`'s LDT window, if it lies there.
+pub fn ldt_offset(cpu: usize, address: u64) -> Option<u64> {
+    let start = window(u32::try_from(cpu).unwrap_or(0)).wrapping_add(0x1_0000);
+    let offset = address.wrapping_sub(start);
+    (offset < 0x1_0000).then_some(offset)
+}
+
 static IDT: [[AtomicU64; 2]; 256] = [const { [const { AtomicU64::new(0) }; 2] }; 256];
 
 /// 16 bytes of code for each vector: push an error code where the CPU does not, push the vector,

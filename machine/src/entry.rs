@@ -329,7 +329,7 @@ extern "C" fn own_trap<K: Kernel>(regs: &mut GuestRegs, cr2: u64) {
         Ok(vector) if vector >= 32 => K::interrupt(vector, false),
         Ok(2) => K::nmi(regs),
         // A debug exception that a guest left pending over SYSCALL (MOV SS shadow).
-        Ok(1) => crate::cpu::clear_dr6(),
+        Ok(1) => crate::cpu::clear_dr6_status(),
         _ => match crate::extable::fixup(regs.rip) {
             Some(to) => regs.rip = to,
             None => K::fatal(regs, cr2),

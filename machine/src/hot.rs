@@ -147,6 +147,11 @@ impl Hot {
         self.syscall_entry.load(Relaxed)
     }
 
+    /// Whether it is entered with events masked.
+    pub fn syscall_masks(&self) -> bool {
+        self.syscall_masks.load(Relaxed) != 0
+    }
+
     /// Registers it; refused when it is not a guest code address.
     pub fn set_syscall_entry(&self, address: u64, masks_events: bool) -> bool {
         let ok = address == 0 || guest_code(address);

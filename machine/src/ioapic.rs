@@ -72,12 +72,15 @@ fn pin_register(pin: u8) -> u8 {
     REG_PINS.wrapping_add(pin.wrapping_mul(2))
 }
 
-/// Maps all controllers, masks all their pins, and silences the 8259s. Returns how many there are.
+/// Maps all controllers, masks all their pins, and silences the 8259s, once, at boot. Returns how
+/// many there are.
 pub fn init(madt: &Madt) -> usize {
+    if count() != 0 {
+        return count();
+    }
     silence_8259();
     for (slot, entry) in IOAPICS.iter().zip(madt.ioapics.iter()) {
-        let n = COUNT.fetch_add(1, Relaxed).wrapping_add(1);
-        debug_assert!(n <= MAX_IOAPICS);
+        COUNT.fetch_add(1, Relaxed);
         // One that cannot be reached keeps its number, without pins.
         let Some(registers) = Registers::map(entry.addr.into(), 0x20) else { continue };
         let version = read_register(&registers, REG_VERSION);

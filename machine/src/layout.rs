@@ -15,7 +15,7 @@ pub const IMAGE_PHYS: u64 = 0x20_0000;
 /// One block for each CPU: its entry stub, descriptor tables and stacks.
 pub const CPU_BLOCKS: u64 = 0xffff_82d0_6000_0000;
 /// Bytes in a CPU's block, a power of two: `rsp` rounded down to it finds the block.
-pub const CPU_BLOCK_SIZE: u64 = 0x1_0000;
+pub const CPU_BLOCK_SIZE: u64 = 0x2_0000;
 /// One window for each CPU through which the processor sees the guest's descriptor tables.
 pub const DESC_WINDOWS: u64 = 0xffff_82d0_8000_0000;
 /// Bytes of a CPU's window: 16 pages of GDT, 16 of LDT.

@@ -5,6 +5,7 @@
 
 pub mod acpi;
 pub mod apic;
+pub mod backtrace;
 pub mod boot;
 pub mod bootinfo;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod pci;
 pub mod percpu;
 pub mod port;
 pub mod regs;
+pub mod reset;
 pub mod rtc;
 pub mod serial;
 pub mod smp;

@@ -86,9 +86,8 @@ impl Boot {
         }
     }
 
-    /// Takes `chunks` chunks for the hypervisor, contiguous, below 4 GiB, zeroed. At boot only.
-    pub(crate) fn take(&mut self, chunks: u64) -> Option<u64> {
-        let len = chunks.checked_mul(CHUNK)?;
+    /// Takes `len` bytes, whole chunks, from the top of what is free below 4 GiB.
+    fn carve(&mut self, len: u64) -> Option<u64> {
         let free = self.free.get(..self.count)?;
         let fit = |r: &MemoryRange| {
             let end = r.end.min(1 << 32) & !CHUNK.wrapping_sub(1);
@@ -96,6 +95,13 @@ impl Boot {
         };
         let start = free.iter().filter_map(fit).max()?;
         self.remove(start, start.wrapping_add(len));
+        Some(start)
+    }
+
+    /// Takes `chunks` chunks for the hypervisor, contiguous, below 4 GiB, zeroed. At boot only.
+    pub(crate) fn take(&mut self, chunks: u64) -> Option<u64> {
+        let len = chunks.checked_mul(CHUNK)?;
+        let start = self.carve(len)?;
         let p = core::ptr::with_exposed_provenance_mut::<u64>(
             DIRECT_MAP.wrapping_add(start) as usize,
         );
@@ -227,4 +233,63 @@ pub fn module_bytes(module: &crate::bootinfo::Module) -> &'static [u8] {
     // SAFETY: the loader put the module there, in RAM that `Boot::init` kept from being handed
     // out; nobody writes to it while the builder reads.
     unsafe { core::slice::from_raw_parts(p, end.saturating_sub(start) as usize) }
+}
+
+macro_rules! view {
+    ($(#[$doc:meta])* $name:ident, $atomic:ty, $size:literal) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name<const N: usize>(mfn: Mfn, offset: usize) -> Option<&'static [$atomic; N]> {
+            if offset % $size != 0 {
+                return None;
+            }
+            let at = span(mfn, offset, N.checked_mul($size)?)?;
+            // SAFETY: `span` checked bounds; shared-out RAM stays mapped for ever and is only seen
+            // through atomics and copies; the alignment was checked.
+            Some(unsafe { &*at.cast::<[$atomic; N]>() })
+        }
+    };
+}
+view!(
+    /// `N` bytes of a shared-out page.
+    view8, core::sync::atomic::AtomicU8, 1
+);
+view!(
+    /// `N` 32-bit words of a shared-out page; the offset must be aligned.
+    view32, core::sync::atomic::AtomicU32, 4
+);
+view!(
+    /// `N` 64-bit words of a shared-out page; the offset must be aligned.
+    view64, AtomicU64, 8
+);
+
+/// A large stretch of RAM taken out of what is free, for the time of booting.
+pub struct Scratch {
+    start: u64,
+    len: u64,
+}
+
+/// Takes `bytes` of free RAM below 4 GiB, before the free memory is given to the heap; contents
+/// are what they were. [`Scratch::release`] says where it was, so that it can be given to the
+/// heap then.
+pub fn scratch(bytes: u64) -> Option<Scratch> {
+    let len = bytes.checked_next_multiple_of(CHUNK)?;
+    let start = BOOT.lock().carve(len)?;
+    Some(Scratch { start, len })
+}
+
+impl Scratch {
+    /// Its bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        let at = DIRECT_MAP.wrapping_add(self.start) as usize;
+        let at = core::ptr::with_exposed_provenance_mut::<u8>(at);
+        // SAFETY: `carve` took it out of the free memory, so nobody else has it while `self` lives;
+        // shared-out memory's accessors are only given frames that the heap handed out.
+        unsafe { core::slice::from_raw_parts_mut(at, self.len as usize) }
+    }
+
+    /// Gives it up; returns the range, free from now on.
+    pub fn release(self) -> (u64, u64) {
+        (self.start, self.start.wrapping_add(self.len))
+    }
 }

@@ -205,7 +205,7 @@ impl Tables {
         self.map_page(base.wrapping_add(STUB), stub, PRESENT | ACCESSED | GLOBAL)?;
         self.map_page(base.wrapping_add(AREA), area, DATA)?;
         self.map_page(base.wrapping_add(GDT_PAGE), gdt, DATA)?;
-        let stacks = [0x3000, 0x4000, 0x5000, 0x6000].into_iter().chain((8..16).map(|n| n << 12));
+        let stacks = [0x3000, 0x4000, 0x5000, 0x6000].into_iter().chain((16..32).map(|n| n << 12));
         for offset in stacks {
             let page = self.page()?;
             self.map_page(base.wrapping_add(offset), page, DATA)?;

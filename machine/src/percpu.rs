@@ -1,4 +1,4 @@
-//! One 64 KiB block of address space for each CPU: found from the stack pointer by a mask.
+//! One 128 KiB block of address space for each CPU: found from the stack pointer by a mask.
 //!
 //! | offset  | what                                              |
 //! |---------|---------------------------------------------------|
@@ -8,8 +8,8 @@
 //! | 0x3000  | stack for double faults                           |
 //! | 0x4000  | stack for NMIs, 8 KiB                             |
 //! | 0x6000  | stack for machine checks and debug exceptions     |
-//! | 0x7000  | nothing: a guard                                  |
-//! | 0x8000  | main stack, the guest's registers at its top      |
+//! | 0x7000  | nothing: a guard, up to 0x10000                   |
+//! | 0x10000 | main stack, the guest's registers at its top      |
 
 use crate::hot::Hot;
 use crate::layout::{CPU_BLOCK_SIZE, CPU_BLOCKS, MAX_CPUS};
@@ -27,7 +27,7 @@ pub(crate) const NMI_TOP: u64 = 0x6000;
 pub(crate) const MC_TOP: u64 = 0x6800;
 pub(crate) const DB_TOP: u64 = 0x7000;
 /// The area's distance from the top of the main stack.
-pub(crate) const AREA_FROM_TOP: isize = 0x1000 - 0x1_0000;
+pub(crate) const AREA_FROM_TOP: isize = 0x1000 - 0x2_0000;
 pub(crate) const AREA_HOT: usize = offset_of!(Area, hot);
 pub(crate) const AREA_SCRATCH: usize = offset_of!(Area, scratch);
 

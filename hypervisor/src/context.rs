@@ -1,0 +1,129 @@
+//! A vCPU's whole state as the ABI's `vcpu_guest_context`.
+
+use crate::frames::pages;
+use crate::hypercall::Stop;
+use crate::vcpu::{Trap, Vcpu};
+use abi::pv::{
+    VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_I387_VALID, VGCF_IN_KERNEL, VGCF_SYSCALL_DISABLES_EVENTS,
+    VcpuGuestContext,
+};
+use abi::{Errno, Mfn};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use machine::fpu::{Segments, is_canonical};
+use machine::hot::guest_code;
+use machine::regs::rflags;
+use pages::{Budget, Kind, Level, Stop as PageStop};
+
+/// Sets the state of a vCPU that has not been set before.
+pub fn set(v: &Arc<Vcpu>, c: &VcpuGuestContext) -> Result<(), Stop> {
+    if v.initialised.load(Acquire) {
+        return Err(Errno::EEXIST.into());
+    }
+    check(c)?;
+    let mut budget = Budget::new(1 << 20);
+    let l4 = Mfn(c.ctrlreg[3] >> 12);
+    let kind = Kind::table(Level::L4);
+    let stop = |s: PageStop| match s {
+        PageStop::Again => Stop::Again,
+        PageStop::Refused(r) => Stop::Error(r.errno()),
+    };
+    let kernel = pages().get_typed(l4, v.domain.id, kind, &mut budget).map_err(stop)?;
+    let user_mfn = Mfn(c.ctrlreg[1] >> 12);
+    let user = if c.ctrlreg[1] == 0 {
+        Ok(None)
+    } else {
+        pages().get_typed(user_mfn, v.domain.id, kind, &mut budget).map(Some)
+    };
+    let user = match user {
+        Ok(u) => u,
+        Err(s) => {
+            crate::mmu::put_base(v, Some(kernel), &mut budget);
+            return Err(stop(s));
+        }
+    };
+    let count = (c.gdt_ents.div_ceil(512) as usize).min(14);
+    let gdt = c.gdt_frames.get(..count).unwrap_or(&[]);
+    if let Err(e) = crate::descriptor::install_gdt(v, gdt, c.gdt_ents as u32) {
+        crate::mmu::put_base(v, Some(kernel), &mut budget);
+        crate::mmu::put_base(v, user, &mut budget);
+        return Err(e);
+    }
+    let old = {
+        let mut b = v.base.lock();
+        let old = (b.kernel.replace(kernel), core::mem::replace(&mut b.user, user));
+        v.hot.set_cr3_kernel(l4.0 << 12);
+        v.hot.set_cr3_user(if c.ctrlreg[1] == 0 { 0 } else { user_mfn.0 << 12 });
+        old
+    };
+    crate::mmu::put_base(v, old.0, &mut budget);
+    crate::mmu::put_base(v, old.1, &mut budget);
+    registers(v, c);
+    v.initialised.store(true, Release);
+    Ok(())
+}
+
+fn check(c: &VcpuGuestContext) -> Result<(), Errno> {
+    let code = |a: u64| a == 0 || guest_code(a);
+    let callbacks = [c.event_callback_eip, c.failsafe_callback_eip, c.syscall_callback_eip];
+    let ok = callbacks.iter().all(|&a| code(a))
+        && c.trap_ctxt.iter().all(|t| code(t.address))
+        && c.gdt_ents <= 7168
+        && c.ldt_ents <= 8192
+        && [c.fs_base, c.gs_base_kernel, c.gs_base_user].iter().all(|&b| is_canonical(b))
+        && c.ctrlreg[3] & 0xfff == 0;
+    if ok { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn registers(v: &Arc<Vcpu>, c: &VcpuGuestContext) {
+    let u = &c.user_regs;
+    let in_kernel = c.flags & VGCF_IN_KERNEL != 0;
+    v.hot.set_kernel_mode(in_kernel);
+    {
+        let mut s = v.saved.lock();
+        let r = &mut s.regs;
+        (r.r15, r.r14, r.r13, r.r12) = (u.r15, u.r14, u.r13, u.r12);
+        (r.rbp, r.rbx, r.r11, r.r10) = (u.rbp, u.rbx, u.r11, u.r10);
+        (r.r9, r.r8, r.rax, r.rcx) = (u.r9, u.r8, u.rax, u.rcx);
+        (r.rdx, r.rsi, r.rdi, r.rip) = (u.rdx, u.rsi, u.rdi, u.rip);
+        r.vector = 0;
+        r.cs = u64::from(u.cs | 3);
+        r.ss = u64::from(u.ss | 3);
+        r.rsp = u.rsp;
+        r.rflags = u.rflags & !(rflags::IOPL | rflags::VM) | rflags::IF;
+        let (here, other) = if in_kernel {
+            (c.gs_base_kernel, c.gs_base_user)
+        } else {
+            (c.gs_base_user, c.gs_base_kernel)
+        };
+        s.segments = Segments {
+            ds: u.ds,
+            es: u.es,
+            fs: u.fs,
+            gs: u.gs,
+            fs_base: c.fs_base,
+            gs_base: here,
+            gs_base_other: other,
+        };
+        if c.flags & VGCF_I387_VALID != 0 {
+            s.fpu.set_legacy(&c.fpu_ctxt);
+        }
+    }
+    {
+        let mut traps = v.traps.lock();
+        for (slot, t) in traps.iter_mut().zip(&c.trap_ctxt) {
+            *slot = Trap { address: t.address, cs: t.cs, flags: t.flags };
+        }
+    }
+    v.event_callback.store(c.event_callback_eip, Relaxed);
+    v.failsafe_callback.store(c.failsafe_callback_eip, Relaxed);
+    v.failsafe_masks.store(c.flags & VGCF_FAILSAFE_DISABLES_EVENTS != 0, Relaxed);
+    v.hot.set_syscall_entry(
+        c.syscall_callback_eip,
+        c.flags & VGCF_SYSCALL_DISABLES_EVENTS != 0,
+    );
+    v.kernel_ss.store((c.kernel_ss & 0xffff | 3) as u16, Relaxed);
+    v.hot.set_kernel_sp(c.kernel_sp);
+    v.cr4.store(c.ctrlreg[4], Relaxed);
+    crate::time::set_clock(v);
+}

@@ -1,0 +1,45 @@
+//! `console_io`: the hypervisor's console, for dom0 and for guests' early messages.
+
+use super::{Args, Call, Caller, Stop};
+use crate::console;
+use abi::{Errno, xen};
+use machine::guest;
+
+/// Bytes written in one go.
+const CHUNK: u64 = 512;
+
+/// `console_io(command, count, buffer)`.
+pub fn console_io(caller: &mut Caller, a: &mut Args) -> Call {
+    let [command, count, buffer, ..] = *a.all();
+    if !caller.domain.privileged {
+        return Err(Errno::EPERM.into());
+    }
+    let count = count & 0x7fff_ffff;
+    match u32::try_from(command) {
+        Ok(xen::CONSOLEIO_WRITE) => write(a, count, buffer),
+        Ok(xen::CONSOLEIO_READ) => {
+            let mut n = 0u64;
+            while n < count {
+                let Some(byte) = crate::serial_input::next() else { break };
+                guest::write_bytes(buffer.wrapping_add(n), &[byte])?;
+                n = n.wrapping_add(1);
+            }
+            Ok(n)
+        }
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn write(a: &mut Args, count: u64, buffer: u64) -> Call {
+    let n = count.min(CHUNK);
+    let mut bytes = [0u8; CHUNK as usize];
+    let Some(part) = bytes.get_mut(..n as usize) else { return Err(Errno::EINVAL.into()) };
+    guest::read_bytes(buffer, part)?;
+    console::write_raw(part);
+    if n < count {
+        a.set(1, count.wrapping_sub(n));
+        a.set(2, buffer.wrapping_add(n));
+        return Err(Stop::Again);
+    }
+    Ok(0)
+}

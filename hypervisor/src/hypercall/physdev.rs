@@ -1,0 +1,145 @@
+//! `physdev_op`: interrupts, ports and PCI devices, for dom0.
+
+use super::{Args, Call, Caller, Stop};
+use crate::irq::{self, Source};
+use abi::physdev::{
+    Apic, Eoi, GetFreePirq, IRQSTAT_NEEDS_EOI, Irq, IrqStatusQuery, MapPirq, MapPirqType,
+    PciDevice, PciDeviceAdd, PhysdevCmd, SetIobitmap, SetIopl, SetupGsi, UnmapPirq,
+};
+use abi::{Errno, Pirq};
+use core::sync::atomic::Ordering::Relaxed;
+use machine::msi::{Msi, Msix};
+use machine::pci::Sbdf;
+use machine::{guest, ioapic};
+
+/// `physdev_op(command, argument)`.
+pub fn physdev_op(caller: &mut Caller, a: &mut Args) -> Call {
+    let [command, arg, ..] = *a.all();
+    let v = caller.vcpu;
+    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    match PhysdevCmd(command) {
+        PhysdevCmd::EOI => {
+            let e: Eoi = guest::read(arg)?;
+            irq::eoi(Pirq(e.irq));
+        }
+        PhysdevCmd::IRQ_STATUS_QUERY => {
+            let mut q: IrqStatusQuery = guest::read(arg)?;
+            if q.irq >= irq::DOM0_PIRQS {
+                return Err(Errno::EINVAL.into());
+            }
+            q.flags = if irq::needs_eoi(Pirq(q.irq)) { IRQSTAT_NEEDS_EOI } else { 0 };
+            guest::write(arg, &q)?;
+        }
+        PhysdevCmd::SET_IOPL => {
+            let s: SetIopl = guest::read(arg)?;
+            if s.iopl > 3 {
+                return Err(Errno::EINVAL.into());
+            }
+            v.iopl.store(s.iopl as u8, Relaxed);
+        }
+        PhysdevCmd::SET_IOBITMAP => {
+            let s: SetIobitmap = guest::read(arg)?;
+            if s.nr_ports > 65_536 {
+                return Err(Errno::EINVAL.into());
+            }
+            *v.io_bitmap.lock() = (s.bitmap.addr(), s.nr_ports);
+        }
+        _ => {
+            super::need_privilege(caller)?;
+            return privileged(caller, PhysdevCmd(command), arg);
+        }
+    }
+    Ok(0)
+}
+
+fn privileged(caller: &Caller, command: PhysdevCmd, arg: u64) -> Call {
+    match command {
+        PhysdevCmd::APIC_READ => {
+            let mut r: Apic = guest::read(arg)?;
+            let index = ioapic::index_at(r.apic_physbase).ok_or(Errno::EINVAL)?;
+            let register = u8::try_from(r.reg).map_err(|_| Errno::EINVAL)?;
+            r.value = ioapic::read(index, register).ok_or(Errno::EINVAL)?;
+            guest::write(arg, &r)?;
+        }
+        // Lines are set up by their own calls; raw writes could aim interrupts anywhere.
+        PhysdevCmd::APIC_WRITE => return Err(Errno::EPERM.into()),
+        PhysdevCmd::ALLOC_IRQ_VECTOR => {
+            let r: Irq = guest::read(arg)?;
+            guest::write(arg, &Irq { vector: r.irq, ..r })?;
+        }
+        PhysdevCmd::SETUP_GSI => {
+            let s: SetupGsi = guest::read(arg)?;
+            let gsi = u32::try_from(s.gsi).map_err(|_| Errno::EINVAL)?;
+            irq::setup_gsi(gsi, s.triggering != 0, s.polarity != 0)?;
+        }
+        PhysdevCmd::MAP_PIRQ => map_pirq(caller, arg)?,
+        PhysdevCmd::UNMAP_PIRQ => {
+            let u: UnmapPirq = guest::read(arg)?;
+            let pirq = u32::try_from(u.pirq).map_err(|_| Errno::EINVAL)?;
+            irq::unmap(Pirq(pirq))?;
+        }
+        PhysdevCmd::GET_FREE_PIRQ => {
+            let mut g: GetFreePirq = guest::read(arg)?;
+            g.pirq = irq::any_free_pirq().ok_or(Errno::ENOSPC)?.0;
+            guest::write(arg, &g)?;
+        }
+        PhysdevCmd::PCI_DEVICE_ADD => {
+            let d: PciDeviceAdd = guest::read(arg)?;
+            report(d.seg, d.bus, d.devfn, "add");
+        }
+        PhysdevCmd::PCI_DEVICE_REMOVE => {
+            let d: PciDevice = guest::read(arg)?;
+            report(d.seg, d.bus, d.devfn, "remove");
+        }
+        // All of it is ours to use already, by the tables.
+        PhysdevCmd::PCI_MMCFG_RESERVED => {}
+        PhysdevCmd::PREPARE_MSIX | PhysdevCmd::RELEASE_MSIX => {
+            let _: PciDevice = guest::read(arg)?;
+        }
+        _ => return Err(Errno::ENOSYS.into()),
+    }
+    Ok(0)
+}
+
+fn report(segment: u16, bus: u8, devfn: u8, what: &str) {
+    crate::info!("PCI {what} device {segment:04x}:{bus:02x}:{:02x}.{}", devfn >> 3, devfn & 7);
+}
+
+fn map_pirq(caller: &Caller, arg: u64) -> Result<(), Stop> {
+    let mut m: MapPirq = guest::read(arg)?;
+    if super::target(caller, m.domid)?.id != caller.domain.id {
+        // Passing devices through needs an IOMMU, which is not driven yet.
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let wanted = u32::try_from(m.pirq).ok().map(Pirq);
+    let pirq = match m.kind {
+        MapPirqType::GSI => {
+            let gsi = u32::try_from(m.index).map_err(|_| Errno::EINVAL)?;
+            if !ioapic::exists(gsi) || wanted.is_some_and(|p| p.0 != gsi) {
+                return Err(Errno::EINVAL.into());
+            }
+            Pirq(gsi)
+        }
+        MapPirqType::MSI | MapPirqType::MSI_SEG => irq::map_message(message(&m)?, wanted)?,
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    };
+    m.pirq = pirq.0.cast_signed();
+    guest::write(arg, &m)?;
+    Ok(())
+}
+
+/// The message source that a request names.
+fn message(m: &MapPirq) -> Result<Source, Errno> {
+    let (segment, bus) = ((m.bus >> 16 & 0xffff) as u16, (m.bus & 0xff) as u8);
+    let devfn = (m.devfn & 0xff) as u8;
+    let at = Sbdf::new(segment, bus, devfn >> 3, devfn & 7);
+    if m.table_base == 0 {
+        return Ok(Source::Msi(Msi::find(at).ok_or(Errno::ENODEV)?));
+    }
+    let table = Msix::find(at).ok_or(Errno::ENODEV)?;
+    let entry = u16::try_from(m.entry_nr).map_err(|_| Errno::EINVAL)?;
+    if entry >= table.entries() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Source::MsiX(table, entry))
+}

@@ -1,0 +1,98 @@
+//! `sched_op`: yield, block, poll, shut down.
+
+use super::{Args, Call, Caller};
+use abi::sched::{Poll, RemoteShutdown, SchedCmd, Shutdown, ShutdownReason};
+use abi::{Errno, Port};
+use core::sync::atomic::Ordering::{AcqRel, Release};
+use machine::guest;
+
+/// `sched_op(command, argument)`.
+pub fn sched_op(caller: &mut Caller, a: &mut Args) -> Call {
+    let [command, arg, ..] = *a.all();
+    match u32::try_from(command).map(SchedCmd) {
+        Ok(SchedCmd::YIELD) => crate::schedule::yield_now(),
+        Ok(SchedCmd::BLOCK) => block(caller),
+        Ok(SchedCmd::SHUTDOWN) => {
+            let s: Shutdown = guest::read(arg)?;
+            if s.reason > ShutdownReason::MAX {
+                return Err(Errno::EINVAL.into());
+            }
+            crate::info!("d{}v{} shuts down: {}", caller.domain.id, caller.vcpu.id, name(s.reason));
+            caller.domain.shut_down(s.reason.0);
+        }
+        Ok(SchedCmd::SHUTDOWN_CODE) => {
+            let s: Shutdown = guest::read(arg)?;
+            caller.domain.shutdown_code(s.reason.0);
+        }
+        Ok(SchedCmd::POLL) => poll(caller, &guest::read(arg)?)?,
+        Ok(SchedCmd::REMOTE_SHUTDOWN) => {
+            super::need_privilege(caller)?;
+            let r: RemoteShutdown = guest::read(arg)?;
+            if r.reason > ShutdownReason::MAX {
+                return Err(Errno::EINVAL.into());
+            }
+            let d = super::target(caller, r.domain_id)?;
+            d.shut_down(r.reason.0);
+        }
+        _ => return Err(Errno::ENOSYS.into()),
+    }
+    Ok(0)
+}
+
+fn name(reason: ShutdownReason) -> &'static str {
+    reason.name().unwrap_or("?")
+}
+
+/// Waits for an event, with events unmasked.
+fn block(caller: &Caller) {
+    let v = caller.vcpu;
+    v.mask_events(false);
+    v.blocked.store(true, Release);
+    // An event that came before the flag was set has not seen it.
+    if v.upcall_pending() {
+        v.blocked.store(false, Release);
+    }
+}
+
+/// Waits until one of some ports is pending, or a time.
+fn poll(caller: &Caller, p: &Poll) -> Result<(), super::Stop> {
+    let (v, d) = (caller.vcpu, caller.domain);
+    if p.nr_ports > 128 {
+        return Err(Errno::EINVAL.into());
+    }
+    let port_at = |i: u32| -> Result<Port, guest::BadAddress> {
+        guest::read(p.ports.addr().wrapping_add(u64::from(i).wrapping_mul(4))).map(Port)
+    };
+    let only = if p.nr_ports == 1 { Some(port_at(0)?) } else { None };
+    d.pollers.fetch_add(1, AcqRel);
+    v.poller.arm(only);
+    v.blocked.store(true, Release);
+    let answered = v.upcall_pending() || {
+        let mut found = false;
+        for i in 0..p.nr_ports {
+            match port_at(i).map_err(|_| Errno::EFAULT).and_then(|p| d.events.is_pending(p)) {
+                Ok(pending) => found |= pending,
+                Err(e) => {
+                    end_poll(caller);
+                    return Err(e.into());
+                }
+            }
+        }
+        found
+    };
+    if answered {
+        end_poll(caller);
+    } else if p.timeout != 0 {
+        v.poll_deadline.store(p.timeout, Release);
+        crate::timer::arm(v, p.timeout);
+    }
+    // `pollers` only says that somebody may poll; it is lowered when the vCPU runs again.
+    v.polls.store(!answered, Release);
+    Ok(())
+}
+
+fn end_poll(caller: &Caller) {
+    caller.vcpu.poller_done();
+    caller.vcpu.blocked.store(false, Release);
+    caller.domain.pollers.fetch_sub(1, AcqRel);
+}

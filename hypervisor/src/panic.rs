@@ -1,0 +1,59 @@
+//! The hypervisor's own end: what it prints when it finds a defect of its own.
+
+use crate::console;
+use machine::regs::GuestRegs;
+
+/// A state that the hypervisor's own logic rules out.
+pub fn bug(what: &str) -> ! {
+    panicked(format_args!("{what}"), None)
+}
+
+/// An exception in the hypervisor.
+pub fn fatal(regs: &GuestRegs, cr2: u64) -> ! {
+    panicked(
+        format_args!(
+            "FATAL TRAP: vector {} error {:#x} at {:#x}, cr2 {cr2:#x}",
+            regs.vector, regs.error_code, regs.rip
+        ),
+        Some(regs),
+    )
+}
+
+/// Prints why, the registers and who called, and stops or reboots.
+pub fn panicked(why: core::fmt::Arguments<'_>, regs: Option<&GuestRegs>) -> ! {
+    console::panicking();
+    crate::error!("");
+    crate::error!("****************************************");
+    crate::error!("Panic on CPU {}:", machine::percpu::cpu_id());
+    crate::error!("{why}");
+    crate::error!("****************************************");
+    if let Some(r) = regs {
+        registers(r);
+    }
+    backtrace(regs.map_or_else(machine::backtrace::here, |r| {
+        machine::backtrace::from(r.rip, r.rbp)
+    }));
+    if crate::options::options().noreboot {
+        crate::error!("Manual reset required ('noreboot' specified)");
+        crate::shutdown::halt()
+    }
+    crate::shutdown::reboot()
+}
+
+/// Prints registers.
+pub fn registers(r: &GuestRegs) {
+    crate::error!("rip {:016x} rsp {:016x} rflags {:08x}", r.rip, r.rsp, r.rflags);
+    crate::error!("rax {:016x} rbx {:016x} rcx {:016x}", r.rax, r.rbx, r.rcx);
+    crate::error!("rdx {:016x} rsi {:016x} rdi {:016x}", r.rdx, r.rsi, r.rdi);
+    crate::error!("rbp {:016x} r8  {:016x} r9  {:016x}", r.rbp, r.r8, r.r9);
+    crate::error!("r10 {:016x} r11 {:016x} r12 {:016x}", r.r10, r.r11, r.r12);
+    crate::error!("r13 {:016x} r14 {:016x} r15 {:016x}", r.r13, r.r14, r.r15);
+    crate::error!("cs {:04x} ss {:04x} cr3 {:016x}", r.cs, r.ss, machine::cpu::read_cr3());
+}
+
+fn backtrace(frames: machine::backtrace::Frames) {
+    crate::error!("Call trace:");
+    for address in frames {
+        crate::error!("   [<{address:016x}>]");
+    }
+}

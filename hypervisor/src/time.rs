@@ -1,0 +1,151 @@
+//! Time: nanoseconds since boot, the wall clock, and what guests see of both.
+
+use crate::domain::Domain;
+use crate::vcpu::Vcpu;
+use abi::vcpu::{Runstate, RunstateInfo};
+use abi::xen::VcpuTimeInfo;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use machine::clock::{self, Clock};
+use machine::guest;
+
+/// Seconds since 1970 at the start of system time, and nanoseconds.
+static WALL_SECONDS: AtomicU64 = AtomicU64::new(0);
+static WALL_NANOS: AtomicU64 = AtomicU64::new(0);
+/// Offset of `wc_version` in `shared_info`, in words.
+const WALL_CLOCK_WORD: usize = 3072 / 8;
+
+fn clock() -> Option<&'static Clock> {
+    clock::get()
+}
+
+/// Nanoseconds since boot.
+#[inline]
+pub fn now() -> u64 {
+    clock().map_or(0, Clock::now)
+}
+
+/// Makes this CPU's timer fire at `at`.
+pub fn arm(at: u64) {
+    if let Some(c) = clock() {
+        c.arm(at);
+    }
+}
+
+/// The clock parameters that guests are given.
+fn parameters() -> VcpuTimeInfo {
+    let Some(c) = clock() else {
+        return zerocopy::FromZeros::new_zeroed();
+    };
+    VcpuTimeInfo {
+        version: 2,
+        _pad0: 0,
+        tsc_timestamp: c.tsc_base,
+        system_time: 0,
+        tsc_to_system_mul: c.to_ns.mul_frac,
+        tsc_shift: c.to_ns.shift,
+        flags: 0,
+        _pad1: [0; 2],
+    }
+}
+
+/// Writes the clock parameters into a vCPU's `vcpu_info`. They never change afterwards: the TSC
+/// runs at one rate, the same on all CPUs.
+pub fn set_clock(v: &Vcpu) {
+    let p = parameters();
+    let version = v.time_version.fetch_add(2, AcqRel).wrapping_add(2);
+    let words = [
+        u64::from(version),
+        p.tsc_timestamp,
+        p.system_time,
+        u64::from(p.tsc_to_system_mul)
+            | u64::from(p.tsc_shift.cast_unsigned()) << 32
+            | u64::from(p.flags) << 40,
+    ];
+    let Some(slots) = v.hot.vcpu_info().get(4..8) else { return };
+    if let Some(first) = slots.first() {
+        first.store(u64::from(version | 1), Release);
+    }
+    for (slot, word) in slots.iter().zip(words).skip(1) {
+        slot.store(word, Release);
+    }
+    if let Some(first) = slots.first() {
+        first.store(u64::from(version), Release);
+    }
+}
+
+/// Writes the areas that a vCPU registered by address, which is the running one.
+pub fn update_guest_areas(v: &Vcpu) {
+    let area = v.runstate_area.load(Relaxed);
+    if area != 0 && v.in_kernel() {
+        // An area that cannot be written any more is the guest's loss.
+        let _ = guest::write(area, &runstate_info(v));
+    }
+    let area = v.time_area.load(Relaxed);
+    if area != 0 && v.in_kernel() {
+        let _ = guest::write(area, &parameters());
+    }
+}
+
+/// How long a vCPU was in each state, until now.
+pub fn runstate_info(v: &Vcpu) -> RunstateInfo {
+    let mut r = *v.runstate.lock();
+    let (state, since) = (r.state, r.since);
+    r.change(state, now());
+    RunstateInfo { state: Runstate(state), _pad: 0, state_entry_time: since, time: r.time }
+}
+
+/// Seconds since 1970, now.
+pub fn wall_seconds() -> u64 {
+    WALL_SECONDS.load(Relaxed).wrapping_add(now() / 1_000_000_000)
+}
+
+/// Sets the wall clock: seconds and nanoseconds since 1970 at `system_time`.
+pub fn set_wall_clock(seconds: u64, nanos: u64, system_time: u64) {
+    let total = u128::from(seconds)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(u128::from(nanos))
+        .saturating_sub(u128::from(system_time));
+    WALL_SECONDS.store((total / 1_000_000_000) as u64, Relaxed);
+    WALL_NANOS.store((total % 1_000_000_000) as u64, Relaxed);
+    let mut id = abi::DomId(0);
+    while let Some(d) = crate::domain::next_from(id) {
+        write_wall_clock(&d);
+        id = abi::DomId(d.id.0.wrapping_add(1));
+    }
+}
+
+/// Tells a new domain the wall clock.
+pub fn init_wall_clock(d: &Domain) {
+    write_wall_clock(d);
+}
+
+fn write_wall_clock(d: &Domain) {
+    let Some(words) = machine::memory::view64::<2>(d.shared_info, WALL_CLOCK_WORD * 8) else {
+        return;
+    };
+    let seconds = WALL_SECONDS.load(Relaxed).wrapping_add(d.time_offset.load(Relaxed));
+    let [first, second] = words;
+    // Low half: version; high half: the seconds' low half. Odd while it changes.
+    let version = first.load(Acquire) as u32 | 1;
+    first.store(u64::from(version) | seconds << 32, Release);
+    second.store(WALL_NANOS.load(Relaxed) | seconds >> 32 << 32, Release);
+    first.store(u64::from(version.wrapping_add(1)) | seconds << 32, Release);
+}
+
+/// Finds the clocks. `false` when there is nothing to tell time by.
+#[inline(never)]
+pub fn init() -> bool {
+    let timer = clock::PlatformTimer::find(machine::acpi::tables());
+    let Some(c) = clock::init(&timer) else { return false };
+    let fadt = machine::acpi::tables().and_then(|t| t.fadt.as_ref());
+    let seconds = machine::rtc::read(fadt.map_or(0, |f| f.century)).unwrap_or(0);
+    WALL_SECONDS.store(seconds, Relaxed);
+    crate::info!(
+        "Platform timer is {}; TSC {}.{:03} MHz",
+        timer.name(),
+        c.tsc_khz() / 1000,
+        c.tsc_khz() % 1000
+    );
+    true
+}

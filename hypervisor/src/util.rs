@@ -1,0 +1,13 @@
+//! Small things that several modules use.
+
+use abi::Errno;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// A boxed slice of `len` values, or `ENOMEM`.
+pub fn boxed<T>(len: usize, mut f: impl FnMut(usize) -> T) -> Result<Box<[T]>, Errno> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    v.extend((0..len).map(&mut f));
+    Ok(v.into_boxed_slice())
+}
