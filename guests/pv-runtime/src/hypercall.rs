@@ -37,6 +37,7 @@ pub mod errno {
     pub const EPERM: i64 = -1;
     pub const ENOENT: i64 = -2;
     pub const ESRCH: i64 = -3;
+    pub const ENXIO: i64 = -6;
     pub const EACCES: i64 = -13;
     pub const EFAULT: i64 = -14;
     pub const EBUSY: i64 = -16;

@@ -5,13 +5,12 @@ use crate::hypercall::{addr, call3, nr};
 use crate::memory::{self, Page};
 use crate::traps::{KERNEL_CS, KERNEL_SS};
 use core::arch::naked_asm;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// What `VCPUOP_initialise` takes, x86-64: 5168 bytes.
 #[repr(C, align(16))]
 pub struct Context {
     fpu: [u64; 64],
-    /// 4: starts in kernel mode; 32: online.
+    /// 4: starts in kernel mode. (32 would make it runnable without anybody waking it.)
     pub flags: u64,
     /// General registers and error code.
     pub registers: [u64; 16],
@@ -72,7 +71,7 @@ const ZERO: Context = Context {
 static CONTEXT: Global<Context> = Global::new(ZERO);
 static STACK: [Page; 8] = [const { Page::new() }; 8];
 static WORK: Global<Option<fn()>> = Global::new(None);
-static DONE: AtomicBool = AtomicBool::new(false);
+static STARTED: Global<bool> = Global::new(false);
 
 /// A context that would start; tests spoil it.
 pub fn context(rip: u64) -> &'static mut Context {
@@ -81,7 +80,7 @@ pub fn context(rip: u64) -> &'static mut Context {
     let context = unsafe { &mut *CONTEXT.as_ptr() };
     *context = ZERO;
     let top = STACK[7].va() + 4096;
-    context.flags = 4 | 32;
+    context.flags = 4;
     context.rip = rip;
     context.cs = u64::from(KERNEL_CS);
     context.rflags = 0x200;
@@ -104,12 +103,12 @@ extern "C" fn second_entry() -> ! {
 }
 
 extern "C" fn second_body() -> ! {
-    if let Some(work) = WORK.get() {
-        work();
-    }
-    DONE.store(true, Ordering::SeqCst);
     loop {
-        // Down for good.
+        if let Some(work) = WORK.get() {
+            work();
+        }
+        WORK.set(None);
+        // Down, until it is started again.
         vcpu_op(2, 1, 0);
     }
 }
@@ -120,11 +119,12 @@ extern "C" fn second_body() -> ! {
 /// What the hypervisor answered, also when there is no second virtual CPU (-ENOENT).
 pub fn start(work: fn()) -> Result<(), i64> {
     WORK.set(Some(work));
-    DONE.store(false, Ordering::SeqCst);
-    let context = context(second_entry as *const () as u64);
-    match vcpu_op(0, 1, addr(context)) {
-        0 => {}
-        error => return Err(error),
+    if !STARTED.get() {
+        let context = context(second_entry as *const () as u64);
+        match vcpu_op(0, 1, addr(context)) {
+            0 => STARTED.set(true),
+            error => return Err(error),
+        }
     }
     match vcpu_op(1, 1, 0) {
         0 => Ok(()),
@@ -132,7 +132,7 @@ pub fn start(work: fn()) -> Result<(), i64> {
     }
 }
 
-/// Whether the work is done.
-pub fn done() -> bool {
-    DONE.load(Ordering::SeqCst)
+/// Whether the work is done and the second virtual CPU is down.
+pub fn idle() -> bool {
+    WORK.get().is_none() && vcpu_op(3, 1, 0) == 0
 }

@@ -34,7 +34,7 @@ fn bad_bindings() -> Outcome {
     expect("a virtual interrupt that is none", bind_virq(24, 0).0, errno::EINVAL)?;
     expect("a far one", bind_virq(0xffff_ffff, 0).0, errno::EINVAL)?;
     expect("the timer of no CPU", bind_virq(0, 99).0, errno::ENOENT)?;
-    expect("a global one on no CPU", bind_virq(2, 99).0, errno::ENOENT)?;
+    expect("a global one on another CPU", bind_virq(2, 99).0, errno::EINVAL)?;
     expect("an interrupt to no CPU", bind_ipi(99).0, errno::ENOENT)?;
     expect("a far CPU", bind_ipi(0xffff_ffff).0, errno::ENOENT)?;
     expect("a domain that is none", bind_interdomain(77, 1).0, errno::ESRCH)?;

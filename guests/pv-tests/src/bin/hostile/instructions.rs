@@ -140,8 +140,10 @@ fn user_hypercalls() -> Outcome {
     // mov eax, 29 (sched_op); mov edi, 2 (shutdown); xor esi, esi; syscall
     let code = [0xb8, 29, 0, 0, 0, 0xbf, 2, 0, 0, 0, 0x31, 0xf6, 0x0f, 0x05];
     holds("user mode goes on", in_user_mode(&code).is_ok())?;
-    // The same by the 32-bit entry: it faults or is ignored, and is no hypercall.
+    // The same by the 32-bit entry.
     let code = [0xb8, 29, 0, 0, 0, 0xbf, 2, 0, 0, 0, 0x31, 0xf6, 0x0f, 0x34];
     let sysenter = in_user_mode(&code);
-    faults("sysenter", sysenter, 13)
+    // Undefined on AMD's CPUs in 64-bit mode, and elsewhere a fault as no entry is registered.
+    let vector = sysenter.err().map_or(-1, |trap| trap.vector as i64);
+    holds("sysenter faults", vector == 6 || vector == 13)
 }
