@@ -74,7 +74,7 @@ fn headers() -> PathBuf {
     let dir = match std::env::var_os("FERROXEN_XEN_HEADERS") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../target/anchors/trixie/libxen-dev/usr/include"),
+            .join("../target/anchors/trixie/headers/usr/include"),
     };
     assert!(
         dir.join("xen/xen.h").exists(),

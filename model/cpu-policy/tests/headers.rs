@@ -13,7 +13,7 @@ fn header() -> String {
     let dir = match std::env::var_os("FERROXEN_XEN_HEADERS") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../target/anchors/trixie/libxen-dev/usr/include"),
+            .join("../../target/anchors/trixie/headers/usr/include"),
     };
     let file = dir.join("xen/arch-x86/cpufeatureset.h");
     std::fs::read_to_string(&file).unwrap_or_else(|_| {
