@@ -1,7 +1,7 @@
 //! Compares every structure and every open set of numbers with the C headers of Debian's
 //! `libxen-dev`, by way of a C program made from the tables of this crate.
 //!
-//! The headers are looked for in `$FERROXEN_XEN_HEADERS` (a folder that contains `xen/`), else where
+//! The headers are looked for in `$FERROXEN_XEN_HEADERS` (`xen/` or the folder it is in), else where
 //! `cargo xtask setup` puts them.
 
 #![allow(
@@ -76,6 +76,7 @@ fn headers() -> PathBuf {
         None => Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../target/anchors/trixie/headers/usr/include"),
     };
+    let dir = if dir.join("xen.h").exists() { dir.join("..") } else { dir };
     assert!(
         dir.join("xen/xen.h").exists(),
         "no Xen headers in {}: run `cargo xtask setup`, or set FERROXEN_XEN_HEADERS",

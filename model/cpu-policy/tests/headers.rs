@@ -1,6 +1,6 @@
 //! Compares the table of features with `arch-x86/cpufeatureset.h` of Debian's `libxen-dev`.
 //!
-//! The headers are looked for in `$FERROXEN_XEN_HEADERS` (a folder that contains `xen/`), else where
+//! The headers are looked for in `$FERROXEN_XEN_HEADERS` (`xen/` or the folder it is in), else where
 //! `cargo xtask setup` puts them.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,6 +15,7 @@ fn header() -> String {
         None => Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../target/anchors/trixie/headers/usr/include"),
     };
+    let dir = if dir.join("xen.h").exists() { dir.join("..") } else { dir };
     let file = dir.join("xen/arch-x86/cpufeatureset.h");
     std::fs::read_to_string(&file).unwrap_or_else(|_| {
         panic!("no {}: run `cargo xtask setup`, or set FERROXEN_XEN_HEADERS", file.display())
