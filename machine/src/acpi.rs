@@ -236,8 +236,9 @@ static TABLES: Once<Tables> = Once::new();
 static HINT: AtomicU64 = AtomicU64::new(0);
 
 /// Takes the boot loader's word for where the root pointer is (multiboot 2, PVH, EFI), before
-/// [`tables`] is called first. If there is none, it is searched for nevertheless.
-pub(crate) fn set_rsdp(phys: u64) {
+/// [`tables`] is called first. If there is none, it is searched for nevertheless. Memory is read
+/// there, never written, and believed only with the right checksums.
+pub fn set_rsdp(phys: u64) {
     HINT.store(phys, Relaxed);
 }
 
@@ -309,7 +310,9 @@ fn scan(area: &(impl Bytes + ?Sized)) -> Option<(usize, Root)> {
 
 fn find_rsdp() -> Option<(u64, Root)> {
     let hint = HINT.load(Relaxed);
-    if let Some(root) = Rom::map(hint, 36).filter(|_| hint != 0).and_then(|b| parse_rsdp(&b)) {
+    if hint != 0
+        && let Some(root) = Rom::map(hint, 36).and_then(|b| parse_rsdp(&b))
+    {
         return Some((hint, root));
     }
     // The BIOS data area holds the EBDA's segment at 0x40e.
