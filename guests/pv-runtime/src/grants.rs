@@ -2,6 +2,7 @@
 
 use crate::hypercall::{addr_mut, call3, nr};
 use crate::memory::{self, PRESENT, Page, WRITE};
+use crate::outcome::{Outcome, expect};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 static TABLE: Page = Page::new();
@@ -25,20 +26,30 @@ pub fn setup_table(dom: u16, frames: u32, list: &mut [u64]) -> (i64, i16) {
 }
 
 /// Maps the first frame of our table.
-pub fn install() {
+///
+/// # Errors
+/// When there is no grant table to be had.
+pub fn install() -> Outcome {
     let mut list = [0u64; 1];
     let (result, status) = setup_table(0x7ff0, 1, &mut list);
-    assert!(result == 0 && status == 0, "setup_table gives {result}, {status}");
+    expect("setting up the grant table", result, 0)?;
+    expect("its status", i64::from(status), 0)?;
     let entry = memory::entry(list[0], PRESENT | WRITE);
     let mapped = crate::hypercall::update_va_mapping(TABLE.va(), entry, 2);
-    assert!(mapped == 0, "mapping the grant table gives {mapped}");
+    expect("mapping the grant table", mapped, 0)
+}
+
+/// The status of an operation, or the error of the whole call.
+fn status_of(result: i64, status: i16) -> i16 {
+    if result == 0 { status } else { i16::try_from(result).unwrap_or(i16::MIN) }
 }
 
 fn word(index: usize) -> &'static AtomicU32 {
     assert!(index < 1024);
+    let word = (TABLE.va() as *const AtomicU32).wrapping_add(index);
     // SAFETY: the page is ours or the table that `install` mapped over it: aligned, in bounds,
     // and changed by atomic accesses alone, the hypervisor's included.
-    unsafe { &*(TABLE.va() as *const AtomicU32).add(index) }
+    unsafe { &*word }
 }
 
 /// Writes an entry: 1 permits access, 4 makes that read-only.
@@ -77,7 +88,7 @@ pub struct Map {
 pub fn map(dom: u16, gref: u32, flags: u32, host_addr: u64) -> Map {
     let mut map = Map { host_addr, flags, gref, dom, status: 99, handle: !0, bus_addr: 0 };
     let result = op(0, &mut map);
-    assert!(result == 0, "map_grant_ref gives {result}");
+    map.status = status_of(result, map.status);
     map
 }
 
@@ -92,8 +103,7 @@ pub fn unmap(handle: u32, host_addr: u64) -> i16 {
     }
     let mut unmap = Unmap { host_addr, bus_addr: 0, handle, status: 99 };
     let result = op(1, &mut unmap);
-    assert!(result == 0, "unmap_grant_ref gives {result}");
-    unmap.status
+    status_of(result, unmap.status)
 }
 
 /// One side of a copy.
@@ -120,6 +130,5 @@ pub fn copy(source: Side, dest: Side, len: u16, flags: u16) -> i16 {
     }
     let mut copy = Copy { source, dest, len, flags, status: 99 };
     let result = op(5, &mut copy);
-    assert!(result == 0, "copy gives {result}");
-    copy.status
+    status_of(result, copy.status)
 }

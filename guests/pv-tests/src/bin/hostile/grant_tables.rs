@@ -33,7 +33,7 @@ fn sizes() -> Outcome {
 }
 
 fn map_and_unmap() -> Outcome {
-    grants::install();
+    grants::install()?;
     let window = window(300);
     let page = memory::page();
     page.write(0, 0x9a9e);
@@ -57,7 +57,7 @@ fn map_and_unmap() -> Outcome {
 }
 
 fn not_granted() -> Outcome {
-    grants::install();
+    grants::install()?;
     let window = window(300);
     let page = memory::page();
     let status = |dom, gref, flags| i64::from(map(dom, gref, flags, window.va).status);
@@ -85,7 +85,7 @@ fn not_granted() -> Outcome {
 }
 
 fn bad_handles() -> Outcome {
-    grants::install();
+    grants::install()?;
     let window = window(300);
     let page = memory::page();
     for handle in [5000, 0x7fff_ffff, 0xffff_ffff] {
@@ -105,7 +105,7 @@ fn bad_handles() -> Outcome {
 }
 
 fn bad_addresses() -> Outcome {
-    grants::install();
+    grants::install()?;
     let page = memory::page();
     grant(9, 1, 0, page.mfn());
     for va in [0xffff_8300_0000_0000, 0x0000_8000_0000_0000, 0x7000_0000_0000] {
@@ -122,7 +122,7 @@ fn bad_addresses() -> Outcome {
 }
 
 fn copy_ranges() -> Outcome {
-    grants::install();
+    grants::install()?;
     let (from, to) = (memory::page(), memory::page());
     from.write(0, 0xc0b7);
     grant(9, 1 | 4, 0, from.mfn());
@@ -154,7 +154,7 @@ fn copy_ranges() -> Outcome {
 
 /// An entry that is changed while it is in use means what it meant.
 fn changed_in_use() -> Outcome {
-    grants::install();
+    grants::install()?;
     let window = window(300);
     let (first, second) = (memory::page(), memory::page());
     first.write(0, 1);
@@ -176,7 +176,7 @@ fn changed_in_use() -> Outcome {
 }
 
 fn version_in_use() -> Outcome {
-    grants::install();
+    grants::install()?;
     let window = window(300);
     let page = memory::page();
     grant(9, 1, 0, page.mfn());

@@ -65,6 +65,7 @@ pub fn refused(what: &'static str, result: i64) -> Outcome {
 }
 
 fn run_all() {
+    println!("a foreign frame: {:#x}", foreign_frame());
     let (mut passed, mut failed) = (0, 0);
     for test in SURVIVED.iter().copied().flatten() {
         let outcome = (test.run)();

@@ -181,7 +181,7 @@ fn unmap_whatever() {
 /// Two CPUs unmap the same grant handle: one of them succeeds, each time.
 fn race_unmap_handle() -> Outcome {
     use pv_runtime::grants;
-    grants::install();
+    grants::install()?;
     let window = window(300);
     let page = memory::page();
     grants::grant(9, 1, 0, page.mfn());
