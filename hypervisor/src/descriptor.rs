@@ -4,7 +4,7 @@ use crate::frames::pages;
 use crate::hypercall::{Args, Call, Caller, Stop};
 use crate::vcpu::Vcpu;
 use abi::{Errno, Mfn};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use machine::desc::FIRST_RESERVED_GDT_ENTRY;
 use machine::{guest, memory, paging};
 use pages::{Budget, Kind, TypedRef};
@@ -14,19 +14,36 @@ const CODE_OR_DATA: u64 = 1 << 44;
 const TYPE_SHIFT: u32 = 40;
 const DPL_SHIFT: u32 = 45;
 
-/// Whether a guest may have this descriptor loaded: none, or code or data of ring 3 (or not present);
-/// no gates, no system segments, no conforming code.
-pub fn acceptable(descriptor: u64) -> bool {
-    if descriptor & PRESENT == 0 {
-        return true;
-    }
-    let dpl = descriptor >> DPL_SHIFT & 3;
+/// The form in which a guest may have this descriptor loaded: as it is when it is not present or of
+/// type 0, code or data with its privilege lowered to ring 3. `None` for gates and system segments,
+/// and for code that is both 64-bit and 32-bit.
+pub fn acceptable(descriptor: u64) -> Option<u64> {
+    let present = descriptor & PRESENT != 0;
     let kind = descriptor >> TYPE_SHIFT & 0xf;
-    let conforming_code = kind & 0xc == 0xc;
+    if !present || descriptor & CODE_OR_DATA == 0 && kind == 0 {
+        return Some(descriptor);
+    }
     let long = descriptor >> 53 & 1 != 0;
     let default32 = descriptor >> 54 & 1 != 0;
     let code = kind & 8 != 0;
-    descriptor & CODE_OR_DATA != 0 && dpl == 3 && !conforming_code && !(code && long && default32)
+    let fits = descriptor & CODE_OR_DATA != 0 && !(code && long && default32);
+    fits.then_some(descriptor | 3 << DPL_SHIFT)
+}
+
+/// Checks a page of descriptors, lowering privileges in place.
+pub fn check_page(page: &[AtomicU64; 512]) -> bool {
+    page.iter().all(|slot| {
+        let d = slot.load(Relaxed);
+        match acceptable(d) {
+            Some(as_loaded) => {
+                if as_loaded != d {
+                    slot.store(as_loaded, Relaxed);
+                }
+                true
+            }
+            None => false,
+        }
+    })
 }
 
 /// `set_gdt(frames, entries)`.
@@ -168,9 +185,7 @@ pub fn fault(v: &Vcpu, address: u64) -> bool {
 pub fn update_descriptor(caller: &mut Caller, a: &mut Args) -> Call {
     let [address, descriptor, ..] = *a.all();
     let d = caller.domain;
-    if address & 7 != 0 || !acceptable(descriptor) {
-        return Err(Errno::EINVAL.into());
-    }
+    let descriptor = acceptable(descriptor).filter(|_| address & 7 == 0).ok_or(Errno::EINVAL)?;
     let mfn = Mfn(address >> 12);
     let index = (address >> 3 & 511) as usize;
     let page = pages().get(mfn, d.id).ok_or(Errno::EINVAL)?;

@@ -133,9 +133,7 @@ impl Env for Machine {
     }
 
     fn check_descriptors(&self, mfn: Mfn) -> bool {
-        machine::memory::page(mfn).is_some_and(|page| {
-            page.iter().all(|d| crate::descriptor::acceptable(d.load(Ordering::Relaxed)))
-        })
+        machine::memory::page(mfn).is_some_and(crate::descriptor::check_page)
     }
 
     fn install_hypervisor_slots(&self, l4: Mfn) {
