@@ -40,7 +40,7 @@ pub fn talk(console: &mut Console) -> Result<String> {
     // The console daemon may have passed on the prompt before: ask for another one until it comes.
     let reached = wait_for_prompt(console).context("the guest's shell")?;
     console.send("echo answer=$((6*7)) $(cat /sys/hypervisor/guest_type) $(uname -r)\n")?;
-    let answer = console.expect(r"answer=42 [^\n]*", COMMAND).context("the guest's answer")?;
+    let answer = console.expect(r"answer=42 ([^\n]*)\n", COMMAND).context("the guest's answer")?;
     console.send("head -c 21 /dev/xvda; echo\n")?;
     console.expect(DISK_LINE, COMMAND).context("the guest's disk, as blkback shows it")?;
     console.send(
@@ -51,11 +51,11 @@ pub fn talk(console: &mut Console) -> Result<String> {
     let seen =
         console.shell("dd if=disk.img bs=512 skip=8 count=1 2>/dev/null | head -c 16", COMMAND)?;
     ensure!(seen.contains("written-by-guest"), "dom0 does not see what the guest wrote: {seen:?}");
-    Ok(format!("{reached}; {}", answer[0]))
+    Ok(format!("{reached}; {}", answer[1]))
 }
 
 fn wait_for_prompt(console: &mut Console) -> Result<String> {
-    let ready = console.expect(r"guest: (ready[^\n]*|failed: [^\n]*)", BOOT)?;
+    let ready = console.expect(r"guest: (ready[^\n]*|failed: [^\n]*)\n", BOOT)?;
     ensure!(ready[1].starts_with("ready"), "the guest's start-up {}", ready[1]);
     console.expect("guest# ", COMMAND)?;
     Ok(ready[1].clone())

@@ -146,7 +146,7 @@ fn dom0_reaches_user_space(world: &World, name: &str, cpus: u32) -> Result<()> {
     let mut console = world.start(&machine, name)?;
     let found = console.expect(r"dom0: user space, (\d+) CPUs", BOOT)?;
     ensure!(found[1] == cpus.to_string(), "dom0 sees {} CPUs, not {cpus}", found[1]);
-    let found = console.expect(r"dom0: (ready|failed: .*)", BOOT)?;
+    let found = console.expect(r"dom0: (ready|failed: [^\n]*)", BOOT)?;
     ensure!(found[1] == "ready", "dom0's start-up: {}", found[1]);
     console.wait_end(END)?;
     Ok(())
