@@ -131,6 +131,7 @@ impl Record {
 
     /// Linear entries in the table, and of others to it.
     #[cfg(test)]
+    #[cfg(not(loom))]
     pub(crate) fn linear(&self) -> (u64, u64) {
         let w = self.0.load(Ordering::Relaxed);
         ((w & ENTRIES_MASK) >> 32, (w & USES_MASK) >> 48)

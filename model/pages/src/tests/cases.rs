@@ -160,6 +160,13 @@ fn a_linear_entry_is_read_only_and_never_part_of_a_chain() {
         Err(Stop::Refused(Reason::LinearChain { mfn: Mfn(4) }))
     );
     recount::check(&pages, &Tokens::default());
+    // The counts go with the entry, so that the two may change parts.
+    set(&pages, 4, 9, 0).unwrap();
+    recount::check(&pages, &Tokens::default());
+    set(&pages, 5, 9, entry(6, RO)).unwrap();
+    set(&pages, 5, 9, 0).unwrap();
+    set(&pages, 4, 9, entry(5, RO)).unwrap();
+    recount::check(&pages, &Tokens::default());
     unpin(&pages, 5).unwrap();
     assert_eq!(snap(&pages, 5).uses, 1);
     unpin(&pages, 4).unwrap();
@@ -176,6 +183,42 @@ fn a_change_of_flags_alone_keeps_the_references() {
     assert_eq!(snap(&pages, 10), before);
     assert!(set(&pages, 1, 1, entry(10, RW) | 1 << 45).is_err());
     recount::check(&pages, &Tokens::default());
+}
+
+#[test]
+fn a_change_of_the_right_to_write_is_a_change_of_references() {
+    let pages = tree();
+    pages.pin(Mfn(4), D1, Kind::L4, &mut big()).unwrap();
+    assert!(set(&pages, 1, 2, entry(1, RW)).is_err(), "a table, mapped read-only so far");
+    set(&pages, 1, 1, entry(10, RO)).unwrap();
+    assert_eq!((snap(&pages, 10).uses, snap(&pages, 10).references), (0, 2));
+    set(&pages, 1, 1, entry(10, RW)).unwrap();
+    assert_eq!((snap(&pages, 10).uses, snap(&pages, 10).references), (1, 2));
+    set(&pages, 4, 8, entry(4, RO)).unwrap();
+    assert!(set(&pages, 4, 8, entry(4, RW)).is_err(), "a linear entry");
+}
+
+#[test]
+fn a_release_that_stopped_may_be_turned_into_use_again() {
+    for units in [1, 300, 513, 600, 1100, 2040] {
+        let pages = tree();
+        pages.pin(Mfn(4), D1, Kind::L4, &mut big()).unwrap();
+        let mut tokens = Tokens::default();
+        tokens.deferred.extend(pages.unpin(Mfn(4), D1, &mut Budget::new(units)).unwrap());
+        recount::check(&pages, &tokens);
+        let mut budget = Budget::new(units);
+        while pages.pin(Mfn(4), D1, Kind::L4, &mut budget) == Err(Stop::Again) {
+            recount::check(&pages, &tokens);
+            budget = Budget::new(units);
+        }
+        // What was deferred finds nothing left to do.
+        let rest = tokens.deferred.pop().unwrap();
+        assert!(pages.resume(rest, &mut big()).is_none());
+        assert_eq!((snap(&pages, 1).uses, snap(&pages, 10).uses), (1, 1));
+        recount::check(&pages, &tokens);
+        unpin(&pages, 4).unwrap();
+        recount::check(&pages, &tokens);
+    }
 }
 
 #[test]
@@ -296,12 +339,23 @@ fn a_grant_is_unmapped_only_where_it_still_is() {
 
 #[test]
 fn a_foreign_writable_mapping_is_flushed_from_all_before_the_page_becomes_a_table() {
+    for writable_before in [false, true] {
+        foreign_mapping(writable_before);
+    }
+}
+
+fn foreign_mapping(writable_before: bool) {
     let pages = tree();
     pages.assign(Mfn(13), D0).unwrap();
     let base = pages.new_base(Mfn(4), D1, &mut big()).unwrap();
     pages.env().load_base(0, Some((Mfn(4), D1)));
     let ctx = Ctx { table_owner: D1, frame_owner: D0 };
+    let own =
+        writable_before.then(|| pages.get_typed(Mfn(13), D0, Kind::Writable, &mut big()).unwrap());
     pages.install_grant(ctx, Mfn(1), 5, entry(13, RW)).unwrap();
+    if let Some(own) = own {
+        assert!(pages.put_typed(own, &mut big()).is_none());
+    }
     pages.env().access(0, 99, [5, 1, 1, 1]);
     assert_eq!(pages.env().cpus[0].lock().unwrap().cached.last().unwrap().mfn, Mfn(13));
     // The guest overwrites the entry itself and flushes nothing.

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use super::model::{Model, No};
 use super::recount::{self, Tokens};
 use super::world::*;
-use crate::{Access, Budget, Compared, Ctx, Deferred, Env, Kind, Mode, Pte, Stage, Stop};
+use crate::{
+    Access, Budget, Compared, Ctx, Deferred, Env, HYPERVISOR_SLOTS, Kind, Mode, Pte, Stage, Stop,
+};
 
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -31,6 +33,10 @@ pub enum Op {
     Base(usize, u64),
     Access(usize, usize, [usize; 4]),
     Flush(usize),
+    /// What it says, of a frame that the CPU remembers.
+    OfCached(usize, usize, usize, u8),
+    /// A tree that a CPU uses and has just walked.
+    Live(usize, [u64; 5], usize),
     End(u16),
 }
 
@@ -74,7 +80,8 @@ fn kind() -> impl Strategy<Value = u8> {
 pub fn op() -> impl Strategy<Value = Op> {
     let tree = prop::sample::subsequence((1..14_u64).collect::<Vec<_>>(), 5)
         .prop_shuffle()
-        .prop_map(|v| [v[0], v[1], v[2], v[3], v[4]]);
+        .prop_map(|v| [v[0], v[1], v[2], v[3], v[4]])
+        .boxed();
     prop_oneof![
         4 => (mfn(), 0..2_u16).prop_map(|(m, d)| Op::Assign(m, d)),
         2 => mfn().prop_map(Op::Release),
@@ -83,6 +90,9 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => mfn().prop_map(Op::Steal),
         6 => (mfn(), slot(), prop_oneof![9 => entry(), 1 => Just(BAD_DESCRIPTOR)])
             .prop_map(|(m, i, e)| Op::Poke(m, i, e)),
+        8 => (0..2_usize, tree.clone(), 0..2_usize).prop_map(|(c, t, i)| Op::Live(c, t, i)),
+        30 => (0..2_usize, any::<usize>(), 0..2_usize, 0..12_u8)
+            .prop_map(|(c, n, i, what)| Op::OfCached(c, n, i, what)),
         8 => (tree, slot(), prop_oneof![Just(RO), Just(RW)]).prop_map(|(t, i, f)| Op::Plant(t, i, f)),
         20 => (mfn(), slot(), entry(), 0..3_u8, any::<bool>())
             .prop_map(|(m, i, e, how, foreign)| Op::Update(m, i, e, how, foreign)),
@@ -152,8 +162,8 @@ impl Run {
     fn refresh(&mut self) {
         self.model.memory.clear();
         for m in all() {
-            for (i, e) in self.pages.env().table(m).unwrap().iter().enumerate() {
-                let e = e.load(sync::atomic::Ordering::Relaxed);
+            for i in SLOTS.into_iter().chain(HYPERVISOR_SLOTS) {
+                let e = self.pages.env().read(m, i);
                 if e != 0 {
                     self.model.memory.insert((m.0, i), e);
                 }
@@ -161,7 +171,42 @@ impl Run {
         }
     }
 
+    /// Operations on what a CPU remembers, as plain ones.
+    fn resolve(&self, op: &Op) -> Vec<Op> {
+        match *op {
+            Op::OfCached(cpu, n, i, what) => {
+                let cpu = self.pages.env().cpus[cpu].lock().unwrap();
+                let Some(n) = n.checked_rem(cpu.cached.len()) else { return vec![] };
+                let m = cpu.cached[n].mfn.0;
+                let other = cpu.cached[(n * 7 + 1) % cpu.cached.len()].mfn;
+                let now = if m < FRAMES { self.pages.env().read(Mfn(m), i) } else { 0 };
+                vec![match what {
+                    0..3 => Op::Update(m, i, 0, 0, false),
+                    3 => Op::Update(m, i, Pte::new(Mfn(m), RO).0, 0, false),
+                    4 => Op::Pin(m, 1),
+                    5 => Op::Pin(m, 4),
+                    6 => Op::GetTyped(m, 6),
+                    7 => Op::Unpin(m),
+                    8 => Op::Release(m),
+                    9 => Op::Update(m, i, now ^ Pte::WRITABLE, 0, false),
+                    10 => Op::Update(m, i, Pte::new(other, RO).0, 0, false),
+                    _ => Op::Assign(m, 1),
+                }]
+            }
+            Op::Live(cpu, t, i) => {
+                vec![Op::Plant(t, i, RW), Op::Base(cpu, t[0]), Op::Access(cpu, 99, [i; 4])]
+            }
+            ref other => vec![other.clone()],
+        }
+    }
+
     fn step(&mut self, op: &Op) {
+        for op in self.resolve(op) {
+            self.plain_step(&op);
+        }
+    }
+
+    fn plain_step(&mut self, op: &Op) {
         self.refresh();
         let before = self.model.clone();
         let expected = self.predict(op);
@@ -249,6 +294,7 @@ impl Run {
                 self.model.get_use(m, dom, kind_from(k))
             }
             Op::Put(_) | Op::Base(..) | Op::End(_) => return None,
+            Op::OfCached(..) | Op::Live(..) => panic!("resolved before"),
             Op::Poke(..) | Op::Plant(..) | Op::Access(..) | Op::Flush(_) => Ok(()),
         })
     }
@@ -337,6 +383,7 @@ impl Run {
                 self.end(DomId(d));
                 Ok(())
             }
+            Op::OfCached(..) | Op::Live(..) => panic!("resolved before"),
         }
     }
 
@@ -492,7 +539,7 @@ fn cases(n: u32) -> ProptestConfig {
 const OPS: usize = if cfg!(miri) { 8 } else { 80 };
 
 proptest! {
-    #![proptest_config(cases(160))]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn every_operation_does_what_the_naive_model_does_and_no_cpu_keeps_a_stale_translation(
@@ -514,62 +561,68 @@ fn leave_half_way(ops: &[Op], units: u32) {
     let mut run = Run::new(1 << 30);
     run.units = units;
     for op in ops {
-        let mut budget = Budget::new(units);
-        let b = &mut budget;
-        match *op {
-            Op::Pin(m, k) => {
-                let _ = run.pages.pin(Mfn(m), run.owner(m), kind_from(k), b);
-            }
-            Op::Unpin(m) => {
-                let rest = run.pages.unpin(Mfn(m), run.owner(m), b);
-                run.tokens.deferred.extend(rest.ok().flatten());
-            }
-            Op::GetTyped(m, k) => {
-                let got = run.pages.get_typed(Mfn(m), run.owner(m), kind_from(k), b);
-                run.tokens.typed.extend(got.ok());
-            }
-            Op::Update(m, i, e, _, foreign) => {
-                let dom = run.owner(m);
-                let ctx = Ctx { table_owner: dom, frame_owner: if foreign { D1 } else { dom } };
-                let done = run.pages.update_entry(ctx, Mfn(m), i, e, Mode::Normal, b);
-                run.tokens.deferred.extend(done.ok().and_then(|d| d.deferred));
-            }
-            Op::Put(n) => {
-                if let Some(rest) = run.tokens.deferred.pop() {
-                    run.tokens.deferred.extend(run.pages.resume(rest, b));
-                } else if let Some(n) = n.checked_rem(run.tokens.typed.len()) {
-                    let mfn = run.tokens.typed[n].mfn();
-                    if !run.bases.iter().flatten().any(|base| base.0 == mfn) {
-                        let typed = run.tokens.typed.swap_remove(n);
-                        run.tokens.deferred.extend(run.pages.put_typed(typed, b));
-                    }
-                }
-            }
-            Op::End(d) => {
-                for m in 1..FRAMES - 1 {
-                    let _ = run.pages.relinquish(Mfn(m), DomId(d), Stage::Break, b);
-                }
-            }
-            Op::Base(cpu, n) => {
-                let roots = run.tokens.typed.iter().filter(|t| t.kind() == Kind::L4);
-                let root = roots.map(|t| t.mfn()).max_by_key(|m| m.0 ^ n);
-                run.bases[cpu] = root.map(|m| (m, run.owner(m.0)));
-                run.pages.env().load_base(cpu, run.bases[cpu]);
-            }
-            Op::Poke(m, i, e) => run.poke_idle(m, i, e),
-            Op::Plant(t, i, flags) => {
-                for w in t.windows(2) {
-                    run.poke_idle(w[0], i, Pte::new(Mfn(w[1]), flags).0);
-                }
-            }
-            ref other => {
-                let _ = run.perform(other);
-            }
+        for op in run.resolve(op) {
+            step_half_way(&mut run, &op);
+            recount::check(&run.pages, &run.tokens);
+            run.pages.env().check_caches();
         }
-        recount::check(&run.pages, &run.tokens);
-        run.pages.env().check_caches();
     }
     give_all_back(&mut run);
+}
+
+fn step_half_way(run: &mut Run, op: &Op) {
+    let mut budget = Budget::new(run.units);
+    let b = &mut budget;
+    match *op {
+        Op::Pin(m, k) => {
+            let _ = run.pages.pin(Mfn(m), run.owner(m), kind_from(k), b);
+        }
+        Op::Unpin(m) => {
+            let rest = run.pages.unpin(Mfn(m), run.owner(m), b);
+            run.tokens.deferred.extend(rest.ok().flatten());
+        }
+        Op::GetTyped(m, k) => {
+            let got = run.pages.get_typed(Mfn(m), run.owner(m), kind_from(k), b);
+            run.tokens.typed.extend(got.ok());
+        }
+        Op::Update(m, i, e, _, foreign) => {
+            let dom = run.owner(m);
+            let ctx = Ctx { table_owner: dom, frame_owner: if foreign { D1 } else { dom } };
+            let done = run.pages.update_entry(ctx, Mfn(m), i, e, Mode::Normal, b);
+            run.tokens.deferred.extend(done.ok().and_then(|d| d.deferred));
+        }
+        Op::Put(n) => {
+            if let Some(rest) = run.tokens.deferred.pop() {
+                run.tokens.deferred.extend(run.pages.resume(rest, b));
+            } else if let Some(n) = n.checked_rem(run.tokens.typed.len()) {
+                let mfn = run.tokens.typed[n].mfn();
+                if !run.bases.iter().flatten().any(|base| base.0 == mfn) {
+                    let typed = run.tokens.typed.swap_remove(n);
+                    run.tokens.deferred.extend(run.pages.put_typed(typed, b));
+                }
+            }
+        }
+        Op::End(d) => {
+            for m in 1..FRAMES - 1 {
+                let _ = run.pages.relinquish(Mfn(m), DomId(d), Stage::Break, b);
+            }
+        }
+        Op::Base(cpu, n) => {
+            let roots = run.tokens.typed.iter().filter(|t| t.kind() == Kind::L4);
+            let root = roots.map(|t| t.mfn()).max_by_key(|m| m.0 ^ n);
+            run.bases[cpu] = root.map(|m| (m, run.owner(m.0)));
+            run.pages.env().load_base(cpu, run.bases[cpu]);
+        }
+        Op::Poke(m, i, e) => run.poke_idle(m, i, e),
+        Op::Plant(t, i, flags) => {
+            for w in t.windows(2) {
+                run.poke_idle(w[0], i, Pte::new(Mfn(w[1]), flags).0);
+            }
+        }
+        ref other => {
+            let _ = run.perform(other);
+        }
+    }
 }
 
 fn give_all_back(run: &mut Run) {

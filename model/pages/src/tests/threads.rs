@@ -111,7 +111,7 @@ fn merge(all: Vec<Tokens>) -> Tokens {
 
 #[test]
 fn cpus_that_run_into_each_other_leave_right_counts_and_every_frame_comes_back() {
-    let (rounds, turns) = if cfg!(miri) { (1, 12) } else { (24, 4000) };
+    let (rounds, turns) = if cfg!(miri) { (1, 12) } else { (12, 4000) };
     for round in 1..=rounds {
         let pages = machine();
         for m in 1..=12 {
