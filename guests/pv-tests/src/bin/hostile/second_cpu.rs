@@ -63,7 +63,7 @@ static TARGET: AtomicU64 = AtomicU64::new(0);
 static SLOT: AtomicU64 = AtomicU64::new(0);
 static WINS: AtomicU32 = AtomicU32::new(0);
 
-const ROUNDS: u32 = 300;
+const ROUNDS: u32 = 150;
 
 fn against(work: fn()) -> Outcome {
     STOP.store(false, Ordering::SeqCst);
