@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use super::Machine;
 
 /// Seen on the console, these end a wait at once.
 const FATAL: &str = r"Panic on CPU|Kernel panic|HYPERVISOR PANIC|panicked at|BUG: |double fault|Hardware Dom0 (crashed|halted)";
+/// Of these, the hypervisor's own: for a test whose guest may crash.
+pub const HYPERVISOR_FATAL: &str = r"Panic on CPU|HYPERVISOR PANIC|panicked at";
 /// Bytes sent at once: the depth of a 16550's receive queue.
 const PIECE: usize = 16;
 /// Time for the machine to take them.
@@ -52,7 +54,7 @@ impl Console {
                 .with_context(|| format!("create {}", folder.display()))?;
         }
         let mut file = File::create(log).with_context(|| format!("create {}", log.display()))?;
-        let mut command = machine.command("stdio")?;
+        let mut command = bound(machine.command("stdio")?);
         writeln!(file, "{command:?}").context("write the log")?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(file.try_clone().context("duplicate the log's handle")?);
@@ -250,6 +252,17 @@ impl Console {
             lines.join("\n")
         )
     }
+}
+
+/// The same command, ended by the kernel when this program is: a machine must not outlive a
+/// killed test run.
+fn bound(command: Command) -> Command {
+    if !crate::process::exists("setpriv") {
+        return command;
+    }
+    let mut outer = Command::new("setpriv");
+    outer.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    outer
 }
 
 impl Drop for Console {

@@ -17,38 +17,60 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(900);
 #[derive(Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct GuestTest {
-    /// A sentence of what holds.
+    /// What the program calls it: given as `test=NAME`, said in `TEST NAME: passed`.
     pub name: String,
-    /// Name of the program (a binary of the guests' workspace).
+    /// The program, a binary of the guests' workspace.
     pub file: String,
-    /// What its console must say, a regular expression.
-    pub expect: String,
-    /// A line that means failure, besides the usual ones; a regular expression.
-    #[serde(default)]
-    pub refuse: Option<String>,
-    /// The program is to crash the machine: the usual fatal lines are no failure.
-    #[serde(default)]
-    pub crashes: bool,
-    /// Appended to the hypervisor's command line.
-    #[serde(default)]
-    pub cmdline: String,
-    /// The program's own command line.
-    #[serde(default)]
-    pub args: String,
+    /// What is to come of it.
+    pub expect: Outcome,
     /// CPUs of the machine.
     #[serde(default = "one")]
-    pub smp: u32,
-    /// Seconds until it must have said it.
-    #[serde(default = "half_a_minute")]
+    pub cpus: u32,
+    /// Seconds until it must have come.
+    #[serde(default = "a_minute")]
     pub seconds: u64,
+}
+
+/// What is to come of a test program.
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It says that it has passed.
+    #[serde(rename = "passed")]
+    Passed,
+    /// The hypervisor ends the domain and says so; the program gets no further.
+    #[serde(rename = "domain crash")]
+    Crash,
+}
+
+impl GuestTest {
+    /// The test's name as a sentence.
+    pub fn sentence(&self) -> String {
+        let ends = match self.expect {
+            Outcome::Passed => "passes",
+            Outcome::Crash => "has its domain crashed",
+        };
+        format!("guest {} {ends} ({})", self.name, self.file)
+    }
+
+    /// The console's line that decides, with the group `good` when it is the right one.
+    pub fn pattern(&self) -> String {
+        let name = regex::escape(&self.name);
+        let crash = r"(?i:dom(?:ain )?0 crashed)";
+        match self.expect {
+            Outcome::Passed => {
+                format!(r"(?P<good>TEST {name}: passed)|TEST {name}: [^\n]*\n|{crash}")
+            }
+            Outcome::Crash => format!(r"(?P<good>{crash})|TEST {name}: [^\n]*\n"),
+        }
+    }
 }
 
 fn one() -> u32 {
     1
 }
 
-fn half_a_minute() -> u64 {
-    30
+fn a_minute() -> u64 {
+    60
 }
 
 #[derive(Deserialize)]
@@ -100,15 +122,32 @@ mod tests {
 
     #[test]
     fn an_entry_needs_only_a_name_a_file_and_what_to_expect() {
-        let list =
-            parse("[[test]]\nname = 'a guest says hello'\nfile = 'hello'\nexpect = 'hello'\n")
-                .unwrap();
-        assert_eq!((list.len(), list[0].smp, list[0].seconds, list[0].crashes), (1, 1, 30, false));
+        let list = parse("[[test]]\nname = 'hello'\nfile = 'hi'\nexpect = 'passed'\n").unwrap();
+        assert_eq!((list.len(), list[0].cpus, list[0].expect), (1, 1, Outcome::Passed));
+    }
+
+    #[test]
+    fn only_the_expected_outcome_is_good() {
+        let list = "[[test]]\nname='a'\nfile='a'\nexpect='passed'\n\
+                    [[test]]\nname='b'\nfile='b'\nexpect='domain crash'\n";
+        let list = parse(list).unwrap();
+        let good = |index: usize, line: &str| {
+            let regex = regex::Regex::new(&list[index].pattern()).unwrap();
+            regex.captures(line).map(|found| found.name("good").is_some())
+        };
+        assert_eq!(good(0, "TEST a: passed\n"), Some(true));
+        assert_eq!(good(0, "TEST a: failed: why\n"), Some(false));
+        assert_eq!(good(0, "(XEN) Domain 0 crashed\n"), Some(false));
+        assert_eq!(good(0, "TEST ab: passed\n"), None);
+        assert_eq!(good(1, "Hardware Dom0 crashed\n"), Some(true));
+        assert_eq!(good(1, "TEST b: passed\n"), Some(false));
     }
 
     #[test]
     fn a_misspelt_key_is_refused() {
-        assert!(parse("[[test]]\nname = 'x'\nfile = 'x'\nexpect = 'x'\nsecond = 3\n").is_err());
+        assert!(
+            parse("[[test]]\nname = 'x'\nfile = 'x'\nexpect = 'passed'\nsecond = 3\n").is_err()
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::guests::{self, GuestTest};
 use super::machine::hypervisor_args;
-use super::{Console, Machine};
+use super::{Console, Machine, console::HYPERVISOR_FATAL};
 use crate::anchors::Anchors;
 use crate::image::Images;
 use crate::paths;
@@ -70,7 +70,7 @@ impl Test {
         match &self.kind {
             Kind::Function(_) => 1,
             Kind::Dom0 { cpus } => (*cpus).min(2),
-            Kind::Guest(test) => test.smp.min(2),
+            Kind::Guest(test) => test.cpus.min(2),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Test {
 pub fn all() -> Result<Vec<Test>> {
     let mut tests = vec![Test::function("the hypervisor boots and prints its banner", banner)];
     for guest in guests::list()? {
-        tests.push(Test { name: guest.name.clone(), kind: Kind::Guest(Box::new(guest)) });
+        tests.push(Test { name: guest.sentence(), kind: Kind::Guest(Box::new(guest)) });
     }
     for cpus in [1, 2, 4] {
         let plural = if cpus == 1 { "" } else { "s" };
@@ -173,22 +173,15 @@ fn guest_program(world: &World, test: &GuestTest) -> Result<()> {
         program.display()
     );
     let mut machine = Machine::new(Some(&world.hypervisor), &program);
-    machine.hypervisor_args = format!("{} {}", hypervisor_args(128), test.cmdline);
-    machine.kernel_args.clone_from(&test.args);
-    machine.smp = test.smp;
+    machine.hypervisor_args = hypervisor_args(128);
+    machine.kernel_args = format!("test={}", test.name);
+    machine.smp = test.cpus;
     machine.mem = 512;
-    let mut console = world.start(&machine, &test.name)?;
-    if test.crashes {
-        console.fatal_lines(None)?;
-    }
-    // Whichever comes first decides.
-    let pattern = match &test.refuse {
-        Some(refuse) => format!("(?P<good>{})|(?:{refuse})", test.expect),
-        None => format!("(?P<good>{})", test.expect),
-    };
-    let found = console
-        .expect(&pattern, Duration::from_secs(test.seconds))
-        .with_context(|| test.file.clone())?;
-    ensure!(!found[1].is_empty(), "{} says {:?}", test.file, found[0]);
+    let mut console = world.start(&machine, &test.sentence())?;
+    // What decides is in the pattern, a crash of the domain among it.
+    console.fatal_lines(Some(HYPERVISOR_FATAL))?;
+    let limit = Duration::from_secs(test.seconds);
+    let found = console.expect(&test.pattern(), limit).with_context(|| test.file.clone())?;
+    ensure!(!found[1].is_empty(), "{} says {:?}", test.file, found[0].trim_end());
     Ok(())
 }
