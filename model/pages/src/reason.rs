@@ -171,9 +171,7 @@ impl Reason {
     #[must_use]
     pub const fn errno(self) -> Errno {
         match self {
-            Self::HypervisorSlot { .. } | Self::NotOwned { .. } | Self::NoIoAccess { .. } => {
-                Errno::EPERM
-            }
+            Self::HypervisorSlot { .. } | Self::NoIoAccess { .. } => Errno::EPERM,
             Self::Unfinished { .. } | Self::InUse { .. } | Self::TooManyReferences { .. } => {
                 Errno::EBUSY
             }

@@ -2,6 +2,7 @@
 
 mod cases;
 mod model;
+mod ops;
 mod random;
 mod recount;
 mod threads;
