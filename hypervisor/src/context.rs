@@ -67,6 +67,7 @@ fn check(c: &VcpuGuestContext) -> Result<(), Errno> {
     let code = |a: u64| a == 0 || guest_code(a);
     let callbacks = [c.event_callback_eip, c.failsafe_callback_eip, c.syscall_callback_eip];
     let ok = callbacks.iter().all(|&a| code(a))
+        && guest_code(c.user_regs.rip)
         && c.trap_ctxt.iter().all(|t| code(t.address))
         && c.gdt_ents <= 7168
         && c.ldt_ents <= 8192

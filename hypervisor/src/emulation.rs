@@ -56,10 +56,19 @@ impl<'a> Pv<'a> {
         Fault::page_fault(addr, error)
     }
 
+    /// Whether the virtual IOPL lets the running mode do I/O. A kernel counts as ring 1, or as
+    /// ring 0 when it asked for the architecture's meaning.
+    fn has_iopl(&self) -> bool {
+        let level = match (self.v.in_kernel(), self.v.architectural_iopl()) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, _) => 3,
+        };
+        self.v.iopl.load(Relaxed) >= level
+    }
+
     fn may_use_port(&self, port: u16, size: Size) -> bool {
-        let iopl = self.v.iopl.load(Relaxed);
-        let level = if self.v.in_kernel() { 1 } else { 3 };
-        if iopl >= level {
+        if self.has_iopl() {
             return true;
         }
         let (bitmap, count) = *self.v.io_bitmap.lock();
@@ -141,6 +150,7 @@ impl Machine for Pv<'_> {
     }
     fn fetch(&mut self, rip: u64, buffer: &mut [u8]) -> Result<usize, Fault> {
         match guest::read_some(rip, buffer) {
+            0 if !fpu::is_canonical(rip) => Err(Fault::GP),
             0 => Err(self.bad(rip, false)),
             n => Ok(n),
         }
@@ -218,8 +228,8 @@ impl Machine for Pv<'_> {
         Ok(())
     }
     fn set_interrupts(&mut self, _enable: bool) -> Result<(), Fault> {
-        // PV kernels mask events instead; like Xen, the instruction is let pass.
-        if self.v.in_kernel() || self.v.iopl.load(Relaxed) == 3 { Ok(()) } else { Err(Fault::GP) }
+        // PV kernels mask events instead; the instruction itself does nothing.
+        if self.has_iopl() { Ok(()) } else { Err(Fault::GP) }
     }
     fn rdmsr(&mut self, index: u32) -> Result<u64, Fault> {
         let [fs, gs, other] = fpu::bases();
@@ -262,8 +272,7 @@ impl Machine for Pv<'_> {
                 }
             }
             4 => self.v.cr4.store(value & CR4_GUEST, Relaxed),
-            8 => {}
-            // Page tables change by hypercall.
+            // Page tables change by hypercall; there is no task priority.
             _ => return Err(Fault::GP),
         }
         Ok(())
@@ -301,11 +310,9 @@ impl Machine for Pv<'_> {
         }
         Ok(())
     }
-    fn invlpg(&mut self, addr: u64) -> Result<(), Fault> {
-        if machine::hot::guest_range(addr, 1) {
-            cpu::invlpg(addr);
-        }
-        Ok(())
+    fn invlpg(&mut self, _addr: u64) -> Result<(), Fault> {
+        // A PV kernel flushes by hypercall.
+        Err(Fault::GP)
     }
     fn xsetbv(&mut self, index: u32, value: u64) -> Result<(), Fault> {
         if index != 0 || !fpu::set_xcr0(value) {

@@ -161,6 +161,9 @@ fn one_update(
         3 => Mode::NoTranslate,
         _ => return machphys_update(table, r.val, owner),
     };
+    if at & 7 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let index = (at >> 3 & 511) as usize;
     let ctx = Ctx { table_owner, frame_owner: owner };
     match pages().update_entry(ctx, table, index, r.val, mode, budget) {

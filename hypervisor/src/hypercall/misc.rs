@@ -102,7 +102,7 @@ pub fn set_debug_register(caller: &Caller, register: u64, value: u64) -> Result<
 pub fn get_debugreg(caller: &mut Caller, a: &mut Args) -> Call {
     let register = a.all()[0] as usize;
     if register > 7 || register == 4 || register == 5 {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::ENODEV.into());
     }
     Ok(caller.vcpu.debug.lock().get(register).copied().unwrap_or(0))
 }

@@ -100,7 +100,10 @@ fn initialise(v: &Arc<Vcpu>, arg: u64) -> Result<(), Stop> {
 /// Moves a vCPU's `vcpu_info` into a page of the guest's.
 fn register_info(v: &Arc<Vcpu>, r: &RegisterVcpuInfo) -> Result<(), Stop> {
     let offset = r.offset as usize;
-    if offset % 8 != 0 || offset > 4096 - 64 {
+    if offset > 4096 - 64 {
+        return Err(Errno::ENXIO.into());
+    }
+    if offset % 8 != 0 {
         return Err(Errno::EINVAL.into());
     }
     let mut slot = v.info_frame.lock();
@@ -109,9 +112,11 @@ fn register_info(v: &Arc<Vcpu>, r: &RegisterVcpuInfo) -> Result<(), Stop> {
     }
     let mfn = Mfn(r.mfn);
     let mut budget = Budget::new(16);
-    let page = pages()
-        .get_typed(mfn, v.domain.id, Kind::Writable, &mut budget)
-        .map_err(|_| Stop::Error(Errno::EINVAL))?;
+    let page = pages().get(mfn, v.domain.id).ok_or(Errno::EINVAL)?;
+    let page = pages().upgrade(page, Kind::Writable, &mut budget).map_err(|(_, page)| {
+        pages().put(page);
+        Stop::Error(Errno::EACCES)
+    })?;
     let new = machine::memory::view64::<8>(mfn, offset);
     if let (Some(new), Some(old)) = (new, v.domain.events.memory().info(v.id)) {
         for (to, from) in new.iter().zip(old) {
