@@ -58,7 +58,7 @@ impl GuestTest {
         let crash = r"(?i:dom(?:ain )?0 crashed)";
         match self.expect {
             Outcome::Passed => {
-                format!(r"(?P<good>TEST {name}: passed)|TEST {name}: [^\n]*\n|{crash}")
+                format!(r"(?P<good>TEST {name}: passed)|TEST [^\n]*: failed[^\n]*\n|{crash}")
             }
             Outcome::Crash => format!(r"(?P<good>{crash})|TEST {name}: [^\n]*\n"),
         }
