@@ -85,8 +85,23 @@ impl Run {
                 let m = cpu.cached[n].mfn.0;
                 let other = cpu.cached[(n * 7 + 1) % cpu.cached.len()].mfn;
                 let now = if m < FRAMES { self.pages.env().read(Mfn(m), i) } else { 0 };
+                let tables = cpu.cached.iter().filter(|c| c.level == 1).map(|c| c.mfn);
+                let mut unmap: Vec<Op> = tables
+                    .flat_map(|t| SLOTS.map(|i| (t, i)))
+                    .filter(|&(t, i)| Pte(self.pages.env().read(t, i)).mfn().0 == m)
+                    .map(|(t, i)| Op::Update(t.0, i, 0, 0, false))
+                    .collect();
+                if what >= 10 {
+                    let last = if what == 10 {
+                        vec![Op::Pin(m, 1)]
+                    } else {
+                        vec![Op::Release(m), Op::Assign(m, 1)]
+                    };
+                    unmap.extend(last);
+                    return unmap;
+                }
                 vec![match what {
-                    0..3 => Op::Update(m, i, 0, 0, false),
+                    0..2 => Op::Update(m, i, 0, 0, false),
                     3 => Op::Update(m, i, Pte::new(Mfn(m), RO).0, 0, false),
                     4 => Op::Pin(m, 1),
                     5 => Op::Pin(m, 4),
@@ -94,7 +109,7 @@ impl Run {
                     7 => Op::Unpin(m),
                     8 => Op::Release(m),
                     9 => Op::Update(m, i, now ^ Pte::WRITABLE, 0, false),
-                    10 => Op::Update(m, i, Pte::new(other, RO).0, 0, false),
+                    2 => Op::Update(m, i, Pte::new(other, RO).0, 0, false),
                     _ => Op::Assign(m, 1),
                 }]
             }
