@@ -69,6 +69,7 @@ fn a_pinned_root_brings_its_whole_tree_into_use_and_an_unpinned_one_lets_it_go()
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of full recounts")]
 fn one_unit_at_a_time_comes_to_the_same_end() {
     let pages = tree();
     let mut turns = 0;
@@ -416,6 +417,7 @@ fn a_page_is_stolen_only_while_nothing_refers_to_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of full recounts")]
 fn an_abandoned_pin_comes_back_when_its_domain_ends() {
     for units in [1, 600, 1500, 2040] {
         let pages = tree();
