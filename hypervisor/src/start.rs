@@ -9,6 +9,7 @@ pub fn start(cpu: u32) -> ! {
     parse_command_line();
     console::init();
     banner();
+    mitigations();
     let scratch = dom0::reserve_scratch();
     if !frames::init() {
         crate::panic::bug("no memory map from the boot loader");
@@ -65,4 +66,18 @@ fn banner() {
         env!("CARGO_PKG_VERSION")
     );
     crate::info!("Command line: {}", crate::hypercall::version::command_line());
+}
+
+/// Says what is done about what CPUs leak.
+fn mitigations() {
+    crate::info!("Speculative mitigation facilities:");
+    crate::info!("  Compiled-in: direct dispatch (no jump tables), SMAP guards, patchable entry and exit");
+    let mut any = false;
+    for what in machine::patch::applied() {
+        crate::info!("  Applied: {what}");
+        any = true;
+    }
+    if !any {
+        crate::info!("  Applied: nothing more; this CPU asks for nothing");
+    }
 }

@@ -24,13 +24,15 @@ unsafe fn copy(dst: u64, src: u64, len: usize) -> usize {
     // SAFETY: as promised by the caller; faults have their fix-ups, which count what is left.
     unsafe {
         asm!(
-            "stac",
+            "90: stac",
+            ".pushsection .patch_sites,\"a\"; .long 90b - .; .byte 1, 0, 0, 0; .popsection",
             "2: rep movsq",
             "mov ecx, {tail:e}",
             "3: rep movsb",
             "jmp 5f",
             "4: lea rcx, [{tail} + rcx*8]",
             "5: clac",
+            ".pushsection .patch_sites,\"a\"; .long 5b - .; .byte 1, 0, 0, 0; .popsection",
             ".pushsection .ex_table,\"a\"",
             ".long 2b - ., 4b - .",
             ".long 3b - ., 5b - .",
@@ -101,11 +103,13 @@ pub fn compare_exchange(at: u64, size: u8, old: u64, new: u64) -> Result<Result<
             // SAFETY: `at` is in the guest's range; a fault has its fix-up.
             unsafe {
                 asm!(
-                    "stac",
+                    "90: stac",
+            ".pushsection .patch_sites,\"a\"; .long 90b - .; .byte 1, 0, 0, 0; .popsection",
                     concat!("2: lock ", $insn, " [{at}], ", $reg),
                     "jmp 4f",
                     "3: mov {fault:e}, 1",
                     "4: clac",
+            ".pushsection .patch_sites,\"a\"; .long 4b - .; .byte 1, 0, 0, 0; .popsection",
                     ".pushsection .ex_table,\"a\"",
                     ".long 2b - ., 3b - .",
                     ".popsection",

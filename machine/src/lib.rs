@@ -26,6 +26,7 @@ mod mmio;
 pub mod msi;
 pub mod once;
 pub mod paging;
+pub mod patch;
 pub mod pci;
 pub mod percpu;
 pub mod port;
