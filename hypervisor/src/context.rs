@@ -2,6 +2,7 @@
 
 use crate::frames::pages;
 use crate::hypercall::Stop;
+use crate::util::{index, low16, low32};
 use crate::vcpu::{Trap, Vcpu};
 use abi::pv::{
     VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_I387_VALID, VGCF_IN_KERNEL, VGCF_SYSCALL_DISABLES_EVENTS,
@@ -42,9 +43,9 @@ pub fn set(v: &Arc<Vcpu>, c: &VcpuGuestContext) -> Result<(), Stop> {
             return Err(stop(s));
         }
     };
-    let count = (c.gdt_ents.div_ceil(512) as usize).min(14);
+    let count = index(c.gdt_ents.div_ceil(512).min(14));
     let gdt = c.gdt_frames.get(..count).unwrap_or(&[]);
-    if let Err(e) = crate::descriptor::install_gdt(v, gdt, c.gdt_ents as u32) {
+    if let Err(e) = crate::descriptor::install_gdt(v, gdt, low32(c.gdt_ents)) {
         crate::mmu::put_base(v, Some(kernel), &mut budget);
         crate::mmu::put_base(v, user, &mut budget);
         return Err(e);
@@ -119,11 +120,8 @@ fn registers(v: &Arc<Vcpu>, c: &VcpuGuestContext) {
     v.event_callback.store(c.event_callback_eip, Relaxed);
     v.failsafe_callback.store(c.failsafe_callback_eip, Relaxed);
     v.failsafe_masks.store(c.flags & VGCF_FAILSAFE_DISABLES_EVENTS != 0, Relaxed);
-    v.hot.set_syscall_entry(
-        c.syscall_callback_eip,
-        c.flags & VGCF_SYSCALL_DISABLES_EVENTS != 0,
-    );
-    v.kernel_ss.store((c.kernel_ss & 0xffff | 3) as u16, Relaxed);
+    v.hot.set_syscall_entry(c.syscall_callback_eip, c.flags & VGCF_SYSCALL_DISABLES_EVENTS != 0);
+    v.kernel_ss.store(low16(c.kernel_ss | 3), Relaxed);
     v.hot.set_kernel_sp(c.kernel_sp);
     v.cr4.store(c.ctrlreg[4], Relaxed);
     crate::time::set_clock(v);

@@ -33,7 +33,11 @@ pub fn handle(key: u8) {
         b'e' => each_domain(dump_events),
         b'm' => memory(),
         b'r' => run_queues(),
-        b't' => crate::info!("system time {} ns, wall clock {} s", crate::time::now(), crate::time::wall_seconds()),
+        b't' => crate::info!(
+            "system time {} ns, wall clock {} s",
+            crate::time::now(),
+            crate::time::wall_seconds()
+        ),
         b'R' => {
             crate::info!("'R' pressed -> rebooting machine");
             crate::shutdown::reboot()
@@ -99,7 +103,11 @@ fn dump_events(d: &domain::Domain) {
 
 fn memory() {
     let heap = crate::frames::heap();
-    crate::info!("Physical memory: {} pages, {} free", crate::frames::total_pages(), heap.free_pages());
+    crate::info!(
+        "Physical memory: {} pages, {} free",
+        crate::frames::total_pages(),
+        heap.free_pages()
+    );
 }
 
 fn run_queues() {

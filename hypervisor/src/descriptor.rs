@@ -2,6 +2,7 @@
 
 use crate::frames::pages;
 use crate::hypercall::{Args, Call, Caller, Stop};
+use crate::util::low32;
 use crate::vcpu::Vcpu;
 use abi::{Errno, Mfn};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -59,7 +60,7 @@ pub fn set_gdt(caller: &mut Caller, a: &mut Args) -> Call {
     for (i, slot) in frames.iter_mut().take(count).enumerate() {
         *slot = guest::read(list.wrapping_add((i as u64).wrapping_mul(8)))?;
     }
-    install_gdt(v, frames.get(..count).unwrap_or(&[]), entries as u32)?;
+    install_gdt(v, frames.get(..count).unwrap_or(&[]), low32(entries))?;
     load_gdt(v);
     Ok(0)
 }
@@ -144,7 +145,7 @@ pub fn set_ldt(v: &Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     let old = {
         let mut d = v.descriptors.lock();
         d.ldt_base = base;
-        d.ldt_entries = entries as u32;
+        d.ldt_entries = low32(entries);
         core::mem::take(&mut d.ldt)
     };
     load_ldt(v);

@@ -3,6 +3,7 @@
 use crate::domain::{Config, Domain};
 use crate::frames::{self, pages};
 use crate::options::options;
+use crate::util::index;
 use abi::{DomId, Errno, Mfn, Pfn, VcpuId};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -85,12 +86,12 @@ impl Pages {
     }
 
     fn add(&mut self, mfn: Mfn, len: u64) {
-        if let Some((_, first, n)) = self.runs.last_mut() {
-            if first.0.wrapping_add(*n) == mfn.0 {
-                *n = n.wrapping_add(len);
-                self.count = self.count.wrapping_add(len);
-                return;
-            }
+        if let Some((_, first, n)) = self.runs.last_mut()
+            && first.0.wrapping_add(*n) == mfn.0
+        {
+            *n = n.wrapping_add(len);
+            self.count = self.count.wrapping_add(len);
+            return;
         }
         self.runs.push((Pfn(self.count), mfn, len));
         self.count = self.count.wrapping_add(len);
@@ -122,8 +123,8 @@ impl Sink for Pages {
         let mut at = address;
         let end = address.saturating_add(size);
         while at < end {
-            let n = (4096 - (at & 0xfff)).min(end.wrapping_sub(at));
-            self.write(at, ZEROES.get(..n as usize).unwrap_or(&[]))?;
+            let n = 4096u64.wrapping_sub(at & 0xfff).min(end.wrapping_sub(at));
+            self.write(at, ZEROES.get(..index(n)).unwrap_or(&[]))?;
             at = at.wrapping_add(n);
         }
         Ok(())
@@ -174,10 +175,8 @@ pub fn build_dom0(scratch: Option<Scratch>) -> Result<Arc<Domain>, Failure> {
     let layout = Layout::plan(&kernel, &want).map_err(Failure::Layout)?;
     report(&layout);
     kernel.load(&elf, &mut memory_of)?;
-    if let Some(area) = layout.initrd {
-        if let Some(m) = initrd {
-            memory_of.write(area.pfn.0 << 12, memory::module_bytes(m))?;
-        }
+    if let (Some(area), Some(m)) = (layout.initrd, initrd) {
+        memory_of.write(area.pfn.0 << 12, memory::module_bytes(m))?;
     }
     finish(&domain, &layout, &mut memory_of)?;
     // From here on the modules and the scratch memory are ordinary free memory.

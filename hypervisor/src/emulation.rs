@@ -1,6 +1,7 @@
 //! The running vCPU as the instruction emulator sees it.
 
 use crate::mmu::{self, NotWritten};
+use crate::util::{index, low8, low16, low32};
 use crate::vcpu::Vcpu;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -72,7 +73,7 @@ impl<'a> Pv<'a> {
             return true;
         }
         let (bitmap, count) = *self.v.io_bitmap.lock();
-        let last = u32::from(port).wrapping_add(size.bytes() as u32);
+        let last = u32::from(port).wrapping_add(low32(size.bytes()));
         if bitmap == 0 || last > count {
             return false;
         }
@@ -80,13 +81,13 @@ impl<'a> Pv<'a> {
         if guest::read_bytes(bitmap.wrapping_add(u64::from(port >> 3)), &mut bytes).is_err() {
             return false;
         }
-        let mask = (1u32.wrapping_shl(size.bytes() as u32)).wrapping_sub(1);
+        let mask = (1u32.wrapping_shl(low32(size.bytes()))).wrapping_sub(1);
         u32::from(u16::from_le_bytes(bytes)) >> (port & 7) & mask == 0
     }
 
     /// Whether the domain owns the ports (besides the guest's own rules).
     fn owns_ports(&self, port: u16, size: Size) -> bool {
-        self.v.domain.permissions.lock().ports(port, size.bytes() as u16)
+        self.v.domain.permissions.lock().ports(port, low16(size.bytes()))
     }
 
     fn dom0(&self) -> bool {
@@ -157,7 +158,7 @@ impl Machine for Pv<'_> {
     }
     fn read(&mut self, addr: u64, size: Size) -> Result<u64, Fault> {
         let mut bytes = [0u8; 8];
-        let part = bytes.get_mut(..size.bytes() as usize).ok_or(Fault::Unhandled)?;
+        let part = bytes.get_mut(..index(size.bytes())).ok_or(Fault::Unhandled)?;
         guest::read_bytes(addr, part).map_err(|_| self.bad(addr, false))?;
         Ok(u64::from_le_bytes(bytes))
     }
@@ -171,7 +172,7 @@ impl Machine for Pv<'_> {
     fn probe_write(&mut self, addr: u64, size: Size) -> Result<(), Fault> {
         // A compare-and-exchange of what is there with itself writes nothing new.
         let seen = self.read(addr, size)?;
-        guest::compare_exchange(addr, size.bytes() as u8, seen, seen)
+        guest::compare_exchange(addr, low8(size.bytes()), seen, seen)
             .map(|_| ())
             .map_err(|_| self.bad(addr, true))
     }
@@ -185,7 +186,7 @@ impl Machine for Pv<'_> {
         match mmu::emulated_write(self.v, addr, size.bytes(), new, Some(old)) {
             Ok(r) => Ok(r),
             Err(NotWritten::Retry) => Err(Fault::Retry),
-            Err(NotWritten::Refused) => guest::compare_exchange(addr, size.bytes() as u8, old, new)
+            Err(NotWritten::Refused) => guest::compare_exchange(addr, low8(size.bytes()), old, new)
                 .map_err(|_| self.bad(addr, true)),
         }
     }
@@ -209,7 +210,7 @@ impl Machine for Pv<'_> {
                 _ => port::inl(port),
             }
         } else {
-            crate::ports::read(self.v, port, size.bytes() as u8)
+            crate::ports::read(self.v, port, low8(size.bytes()))
         })
     }
     fn port_out(&mut self, port: u16, size: Size, value: u32) -> Result<(), Fault> {
@@ -223,7 +224,7 @@ impl Machine for Pv<'_> {
                 _ => port::outl(port, value),
             }
         } else {
-            crate::ports::write(self.v, port, size.bytes() as u8, value);
+            crate::ports::write(self.v, port, low8(size.bytes()), value);
         }
         Ok(())
     }
@@ -326,7 +327,7 @@ impl Machine for Pv<'_> {
 impl Pv<'_> {
     fn write_plain(&self, addr: u64, size: Size, value: u64) -> Result<(), Fault> {
         let bytes = value.to_le_bytes();
-        let part = bytes.get(..size.bytes() as usize).ok_or(Fault::Unhandled)?;
+        let part = bytes.get(..index(size.bytes())).ok_or(Fault::Unhandled)?;
         guest::write_bytes(addr, part).map_err(|_| self.bad(addr, true))
     }
 }

@@ -1,6 +1,6 @@
 //! A domain's event-channel memory: ports in the heap, bitmaps and queues in the guest's pages.
 
-use crate::util::boxed;
+use crate::util::{boxed, index, low32};
 use abi::{Errno, Mfn, Pirq, Port, VcpuId};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -62,8 +62,8 @@ impl EventMemory {
             mask,
             words: boxed(128, |_| StaticRef::none())?,
         };
-        for (i, _) in this.vcpus.iter().enumerate().take(32) {
-            this.set_info(i as u32, shared_info, i.wrapping_mul(64));
+        for (i, _) in (0u32..32).zip(this.vcpus.iter()) {
+            this.set_info(i, shared_info, index(u64::from(i) << 6));
         }
         Ok(this)
     }
@@ -113,7 +113,7 @@ impl EventMemory {
 
     /// How many PIRQs the domain may have.
     pub fn pirq_count(&self) -> u32 {
-        self.pirqs.len() as u32
+        low32(self.pirqs.len() as u64)
     }
 }
 
@@ -137,7 +137,7 @@ impl Private for EventMemory {
     }
 
     fn vcpus(&self) -> u32 {
-        self.vcpus.len() as u32
+        low32(self.vcpus.len() as u64)
     }
 
     #[inline]

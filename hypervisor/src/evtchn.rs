@@ -7,10 +7,8 @@ use events::{Raised, Target};
 
 /// Does what a raised event asks for; `port` is the one that became pending, if one is known.
 pub fn follow_up(d: &Arc<Domain>, raised: Raised, port: Option<Port>) {
-    if let Some(id) = raised.kick {
-        if let Some(v) = d.vcpu(id) {
-            crate::schedule::kick(&v);
-        }
+    if let Some(v) = raised.kick.and_then(|id| d.vcpu(id)) {
+        crate::schedule::kick(&v);
     }
     if raised.newly_pending && d.pollers.load(core::sync::atomic::Ordering::Acquire) != 0 {
         for v in d.vcpus() {

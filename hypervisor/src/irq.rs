@@ -73,11 +73,11 @@ fn device(vector: u8) {
     let (domain, pirq) = {
         let mut all = INTERRUPTS.lock();
         let Some(i) = all.iter_mut().find(|i| i.vector == vector) else { return };
-        if let Source::Gsi(line) = i.source {
-            if line.level {
-                ioapic::mask(line.gsi);
-                i.waiting = true;
-            }
+        if let Source::Gsi(line) = i.source
+            && line.level
+        {
+            ioapic::mask(line.gsi);
+            i.waiting = true;
         }
         let Some(d) = i.bound.clone() else { return };
         (d, i.pirq)
@@ -227,12 +227,12 @@ pub fn unbind(_d: &Arc<Domain>, pirq: Pirq) {
 /// `PHYSDEVOP_eoi`: the guest has handled it.
 pub fn eoi(pirq: Pirq) {
     let mut all = INTERRUPTS.lock();
-    if let Some(i) = all.iter_mut().find(|i| i.pirq == pirq) {
-        if let (true, Source::Gsi(line)) = (i.waiting, i.source) {
-            i.waiting = false;
-            if i.bound.is_some() {
-                ioapic::unmask(line.gsi);
-            }
+    if let Some(i) = all.iter_mut().find(|i| i.pirq == pirq)
+        && let (true, Source::Gsi(line)) = (i.waiting, i.source)
+    {
+        i.waiting = false;
+        if i.bound.is_some() {
+            ioapic::unmask(line.gsi);
         }
     }
 }
@@ -257,7 +257,8 @@ pub fn dom0_memory(mfn: Mfn) -> pages::Access {
     let table = INTERRUPTS.lock().iter().any(|i| match i.source {
         Source::MsiX(m, _) => {
             let first = m.table_phys() >> 12;
-            let last = m.table_phys().wrapping_add(u64::from(m.entries()) << 4).wrapping_sub(1) >> 12;
+            let last =
+                m.table_phys().wrapping_add(u64::from(m.entries()) << 4).wrapping_sub(1) >> 12;
             (first..=last).contains(&mfn.0)
         }
         _ => false,
@@ -275,8 +276,7 @@ pub fn is_own_port(port: u16) -> bool {
 
 /// Turns on the interrupts of this CPU.
 pub fn init_cpu(cpu: usize) {
-    let vectors =
-        Vectors { spurious: VECTOR_SPURIOUS, timer: VECTOR_TIMER, error: VECTOR_ERROR };
+    let vectors = Vectors { spurious: VECTOR_SPURIOUS, timer: VECTOR_TIMER, error: VECTOR_ERROR };
     apic::init_this_cpu(vectors);
     cpus::get(cpu).apic_id.store(apic::id(), core::sync::atomic::Ordering::Relaxed);
 }

@@ -249,10 +249,10 @@ fn flush_all(v: &Vcpu) {
 fn flush_vcpus(v: &Vcpu, bitmap: u64) -> Result<(), Stop> {
     let mut set = crate::cpus::CpuSet::EMPTY;
     let words = v.domain.max_vcpus().div_ceil(64);
-    for w in 0..u64::from(words) {
-        let word: u64 = guest::read(bitmap.wrapping_add(w.wrapping_mul(8)))?;
+    for w in 0..words {
+        let word: u64 = guest::read(bitmap.wrapping_add(u64::from(w).wrapping_mul(8)))?;
         for bit in (0..64u32).filter(|&b| word >> b & 1 != 0) {
-            let id = abi::VcpuId((w as u32).wrapping_mul(64).wrapping_add(bit));
+            let id = abi::VcpuId(w.wrapping_mul(64).wrapping_add(bit));
             if let Some(target) = v.domain.vcpu(id).filter(|t| t.run() == crate::vcpu::Run::Running)
             {
                 set.insert(target.cpu.load(Relaxed));
@@ -436,10 +436,10 @@ fn new_user_base(v: &Arc<Vcpu>, mfn: Mfn, budget: &mut Budget) -> Result<(), Sto
 
 /// Lets go of a base pointer that is no longer loaded.
 pub fn put_base(v: &Vcpu, old: Option<pages::TypedRef>, budget: &mut Budget) {
-    if let Some(old) = old {
-        if let Some(rest) = pages().put_typed(old, budget) {
-            keep_deferred(v, rest);
-        }
+    if let Some(old) = old
+        && let Some(rest) = pages().put_typed(old, budget)
+    {
+        keep_deferred(v, rest);
     }
 }
 
@@ -487,7 +487,8 @@ pub fn emulated_write(
     let ctx = Ctx::own(v.domain.id);
     let mut budget = Budget::new(BUDGET);
     let current = memory::page(table).and_then(|p| p.get(index)).map_or(0, |e| e.load(Relaxed));
-    let (mask, shift) = (u64::MAX >> (64u64.wrapping_sub(size.wrapping_mul(8)) & 63), offset.wrapping_mul(8));
+    let (mask, shift) =
+        (u64::MAX >> (64u64.wrapping_sub(size.wrapping_mul(8)) & 63), offset.wrapping_mul(8));
     let merge = |part: u64| current & !(mask << shift) | (part & mask) << shift;
     if expected.is_none() && size == 8 {
         return match pages().update_l1(ctx, table, index, value, Mode::Normal) {

@@ -57,9 +57,7 @@ pub fn read(v: &Vcpu, index: u32, [fs, gs, other]: [u64; 3]) -> Option<u64> {
         K8_HWCR | K8_SYSCFG | K8_NB_CFG | FAM10H_MMIO_CONF_BASE if v.domain.privileged => {
             cpu::rdmsr_safe(index).unwrap_or(0)
         }
-        _ if K8_TSEG.contains(&index) && v.domain.privileged => {
-            cpu::rdmsr_safe(index).unwrap_or(0)
-        }
+        _ if K8_TSEG.contains(&index) && v.domain.privileged => cpu::rdmsr_safe(index).unwrap_or(0),
         _ if K8_PSTATE.contains(&index) => 0,
         _ => {
             // Before the kernel has a handler for #GP, a read that fails would be its end.

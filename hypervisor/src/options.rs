@@ -182,9 +182,7 @@ fn parse_word(o: &mut Options, word: &[u8]) -> Result<(), Problem> {
             let on = boolean(value).ok_or(Problem::Malformed)?;
             apply(o, entry.apply, b"", on != negated).ok_or(Problem::Malformed)
         }
-        Form::Value => {
-            apply(o, entry.apply, value.unwrap_or(b""), true).ok_or(Problem::Malformed)
-        }
+        Form::Value => apply(o, entry.apply, value.unwrap_or(b""), true).ok_or(Problem::Malformed),
     }
 }
 

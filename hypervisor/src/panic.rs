@@ -30,9 +30,9 @@ pub fn panicked(why: core::fmt::Arguments<'_>, regs: Option<&GuestRegs>) -> ! {
     if let Some(r) = regs {
         registers(r);
     }
-    backtrace(regs.map_or_else(machine::backtrace::here, |r| {
-        machine::backtrace::from(r.rip, r.rbp)
-    }));
+    backtrace(
+        regs.map_or_else(machine::backtrace::here, |r| machine::backtrace::from(r.rip, r.rbp)),
+    );
     if crate::options::options().noreboot {
         crate::error!("Manual reset required ('noreboot' specified)");
         crate::shutdown::halt()

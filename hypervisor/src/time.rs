@@ -1,6 +1,7 @@
 //! Time: nanoseconds since boot, the wall clock, and what guests see of both.
 
 use crate::domain::Domain;
+use crate::util::low32;
 use crate::vcpu::Vcpu;
 use abi::vcpu::{Runstate, RunstateInfo};
 use abi::xen::VcpuTimeInfo;
@@ -102,12 +103,14 @@ pub fn wall_seconds() -> u64 {
 
 /// Sets the wall clock: seconds and nanoseconds since 1970 at `system_time`.
 pub fn set_wall_clock(seconds: u64, nanos: u64, system_time: u64) {
+    let second = 1_000_000_000u128;
     let total = u128::from(seconds)
-        .wrapping_mul(1_000_000_000)
+        .wrapping_mul(second)
         .wrapping_add(u128::from(nanos))
         .saturating_sub(u128::from(system_time));
-    WALL_SECONDS.store((total / 1_000_000_000) as u64, Relaxed);
-    WALL_NANOS.store((total % 1_000_000_000) as u64, Relaxed);
+    // A date beyond what 64 bits of seconds hold is the administrator's nonsense: the latest.
+    WALL_SECONDS.store(u64::try_from(total / second).unwrap_or(u64::MAX), Relaxed);
+    WALL_NANOS.store(u64::try_from(total % second).unwrap_or(0), Relaxed);
     let mut id = abi::DomId(0);
     while let Some(d) = crate::domain::next_from(id) {
         write_wall_clock(&d);
@@ -127,7 +130,7 @@ fn write_wall_clock(d: &Domain) {
     let seconds = WALL_SECONDS.load(Relaxed).wrapping_add(d.time_offset.load(Relaxed));
     let [first, second] = words;
     // Low half: version; high half: the seconds' low half. Odd while it changes.
-    let version = first.load(Acquire) as u32 | 1;
+    let version = low32(first.load(Acquire)) | 1;
     first.store(u64::from(version) | seconds << 32, Release);
     second.store(WALL_NANOS.load(Relaxed) | seconds >> 32 << 32, Release);
     first.store(u64::from(version.wrapping_add(1)) | seconds << 32, Release);

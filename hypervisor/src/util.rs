@@ -4,6 +4,8 @@ use abi::Errno;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+pub use machine::num::{index, low8, low16, low32};
+
 /// A boxed slice of `len` values, or `ENOMEM`.
 pub fn boxed<T>(len: usize, mut f: impl FnMut(usize) -> T) -> Result<Box<[T]>, Errno> {
     let mut v = Vec::new();

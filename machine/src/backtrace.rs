@@ -1,6 +1,7 @@
 //! The chain of return addresses, by frame pointers.
 
 use crate::layout::CPU_BLOCK_SIZE;
+use crate::num::index;
 use crate::paging::is_hypervisor_text;
 
 /// Return addresses, innermost first.
@@ -39,7 +40,7 @@ impl Iterator for Frames {
         if self.frame < rsp || self.frame >= end || self.frame & 7 != 0 {
             return None;
         }
-        let at = core::ptr::with_exposed_provenance::<[u64; 2]>(self.frame as usize);
+        let at = core::ptr::with_exposed_provenance::<[u64; 2]>(index(self.frame));
         // SAFETY: two words of this CPU's own stack, above its pointer and below its top.
         let [next, rip] = unsafe { at.read_volatile() };
         self.frame = if next > self.frame { next } else { 0 };

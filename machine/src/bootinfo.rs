@@ -50,7 +50,8 @@ pub struct BootInfo {
 /// Reads plain data from the low 4 GiB through the boot-time direct map.
 fn read<T: Copy>(phys: u64) -> T {
     let phys = phys & 0xffff_ffff;
-    let p = core::ptr::with_exposed_provenance::<T>(DIRECT_MAP.wrapping_add(phys) as usize);
+    let p =
+        core::ptr::with_exposed_provenance::<T>(crate::num::index(DIRECT_MAP.wrapping_add(phys)));
     // SAFETY: the boot page tables map the low 4 GiB there, and `T` is an integer in all uses.
     unsafe { p.read_unaligned() }
 }
@@ -107,10 +108,10 @@ impl BootInfo {
             let end: u32 = read(entry.wrapping_add(4));
             let string: u32 = read(entry.wrapping_add(8));
             *module = Module { start: start.into(), end: end.into() };
-            if let Some(text) = self.module_strings.get_mut(i) {
-                if string != 0 {
-                    copy_string(u64::from(string), text);
-                }
+            if string != 0
+                && let Some(text) = self.module_strings.get_mut(i)
+            {
+                copy_string(u64::from(string), text);
             }
             self.module_count = i.wrapping_add(1);
         }

@@ -215,21 +215,27 @@ pub fn clear_dr6_status() {
     unsafe { asm!("mov dr6, {}", in(reg) 0xffff_0ff0u64, options(nostack, nomem)) };
 }
 
+/// One reader for each debug register: the number is part of the instruction.
+macro_rules! read_dr {
+    ($register:literal) => {{
+        let v: u64;
+        // SAFETY: reading a debug register has no effect, and does not fault: general detection
+        // (DR7.GD) is never on.
+        unsafe { asm!(concat!("mov {}, ", $register), out(reg) v, options(nostack, nomem)) };
+        v
+    }};
+}
+
 /// Reads debug register `n` (0 to 3, 6, 7).
 pub fn read_dr(n: u8) -> u64 {
-    let v: u64;
-    // SAFETY: reading has no effect.
-    unsafe {
-        match n {
-            0 => asm!("mov {}, dr0", out(reg) v, options(nostack, nomem)),
-            1 => asm!("mov {}, dr1", out(reg) v, options(nostack, nomem)),
-            2 => asm!("mov {}, dr2", out(reg) v, options(nostack, nomem)),
-            3 => asm!("mov {}, dr3", out(reg) v, options(nostack, nomem)),
-            6 => asm!("mov {}, dr6", out(reg) v, options(nostack, nomem)),
-            _ => asm!("mov {}, dr7", out(reg) v, options(nostack, nomem)),
-        }
+    match n {
+        0 => read_dr!("dr0"),
+        1 => read_dr!("dr1"),
+        2 => read_dr!("dr2"),
+        3 => read_dr!("dr3"),
+        6 => read_dr!("dr6"),
+        _ => read_dr!("dr7"),
     }
-    v
 }
 
 /// Loads all debug registers with a guest's. Breakpoints in the hypervisor's range and general

@@ -6,6 +6,7 @@
 use crate::cpu::{msr, wrmsr};
 use crate::entry::{self, Kernel};
 use crate::layout::{CPU_BLOCK_SIZE, DESC_WINDOW_SIZE, DESC_WINDOWS};
+use crate::num::index;
 use crate::percpu::{self, DB_TOP, DF_TOP, MC_TOP, NMI_TOP};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -58,9 +59,9 @@ pub(crate) fn init_tss(cpu: u32, tss: &mut Tss) {
 
 /// Fills the hypervisor's GDT page of `cpu`.
 pub(crate) fn init_gdt(cpu: u32, page: &mut [u64; 512]) {
-    let tss = percpu::block(cpu).wrapping_add(percpu::AREA).wrapping_add(
-        core::mem::offset_of!(percpu::Area, tss) as u64,
-    );
+    let tss = percpu::block(cpu)
+        .wrapping_add(percpu::AREA)
+        .wrapping_add(core::mem::offset_of!(percpu::Area, tss) as u64);
     let limit = (size_of::<Tss>() as u64).wrapping_sub(1);
     let entries: [u64; 10] = [
         0,
@@ -127,24 +128,24 @@ pub fn load_ldt(cpu: usize, entries: u32) {
     let base = window(cpu).wrapping_add(0x1_0000);
     let limit = u64::from(entries.min(8192)).wrapping_mul(8).wrapping_sub(1);
     let low = limit & 0xffff | (base & 0xff_ffff) << 16 | 0x82 << 40 | (base >> 24 & 0xff) << 56;
-    let page = core::ptr::with_exposed_provenance::<AtomicU64>(
-        percpu::block(cpu).wrapping_add(percpu::GDT_PAGE) as usize,
-    );
-    // SAFETY: entry 10 and 11 of this CPU's own GDT page, mapped for good.
-    unsafe { (*page.add(10)).store(low, Relaxed) };
-    // SAFETY: as above.
-    unsafe { (*page.add(11)).store(base >> 32, Relaxed) };
+    // The LDT's descriptor takes entries 10 and 11.
+    let page = percpu::block(cpu).wrapping_add(percpu::GDT_PAGE);
+    let page = core::ptr::with_exposed_provenance::<[AtomicU64; 12]>(index(page));
+    // SAFETY: the start of this CPU's own GDT page, mapped for good and seen as atomics.
+    let [.., first, second] = unsafe { &*page };
+    first.store(low, Relaxed);
+    second.store(base >> 32, Relaxed);
     // SAFETY: the descriptor just written covers the window's LDT pages only.
     unsafe { asm!("lldt {0:x}", in(reg) 0xe050u32, options(nostack)) };
 }
 
 /// Whether `selector` names 64-bit code in the GDT that this CPU sees.
 pub fn is_long_code(cpu: usize, selector: u64) -> bool {
-    let index = selector & 0xfff8;
-    if selector & 4 != 0 || index >= 0xf000 {
+    let offset = selector & 0xfff8;
+    if selector & 4 != 0 || offset >= 0xf000 {
         return false;
     }
-    let at = window(u32::try_from(cpu).unwrap_or(0)).wrapping_add(index) as usize;
+    let at = index(window(u32::try_from(cpu).unwrap_or(0)).wrapping_add(offset));
     // SAFETY: the GDT window's 15 pages are always mapped; seen as an atomic.
     let entry = unsafe { &*core::ptr::with_exposed_provenance::<AtomicU64>(at) };
     entry.load(Relaxed) >> 53 & 1 != 0
@@ -192,10 +193,9 @@ pub(crate) fn init_idt<K: Kernel>() {
         for (slot, byte) in code.iter_mut().zip(bytes) {
             *slot = byte;
         }
-        let code = u128::from_le_bytes(code);
-        let [low, high] = stub;
-        low.store((code & u128::from(u64::MAX)) as u64, Relaxed);
-        high.store((code >> 64) as u64, Relaxed);
+        for (word, bytes) in stub.iter().zip(code.as_chunks::<8>().0) {
+            word.store(u64::from_le_bytes(*bytes), Relaxed);
+        }
         let ist = match vector {
             8 => 1,
             2 => 2,

@@ -7,6 +7,8 @@ struct Entry {
     to: i32,
 }
 
+const _: () = assert!(size_of::<Entry>().is_power_of_two());
+
 unsafe extern "C" {
     static __ex_table_start: [Entry; 0];
     static __ex_table_end: [Entry; 0];
@@ -17,7 +19,7 @@ pub(crate) fn fixup(rip: u64) -> Option<u64> {
     let start = (&raw const __ex_table_start).cast::<Entry>();
     let end = (&raw const __ex_table_end).cast::<Entry>();
     let bytes = end.addr().wrapping_sub(start.addr());
-    let len = bytes / size_of::<Entry>();
+    let len = bytes >> const { size_of::<Entry>().trailing_zeros() };
     // SAFETY: the linker script puts the table, whole and constant, between the two symbols.
     let table = unsafe { core::slice::from_raw_parts(start, len) };
     let absolute = |field: &i32| {

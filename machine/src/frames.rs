@@ -1,11 +1,12 @@
 //! The frame table: one record for each frame of RAM, at a fixed address, zero at first.
 
 use crate::layout::FRAME_TABLE;
+use crate::num::index;
 use crate::paging::frame_mapped;
 use abi::Mfn;
-use zerocopy::FromZeros;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering::AcqRel};
+use zerocopy::FromZeros;
 
 /// Bytes of a record.
 pub const RECORD_SIZE: usize = 32;
@@ -36,7 +37,7 @@ impl<F: FromZeros + Sync + 'static> FrameTable<F> {
     /// The record of `mfn`, `None` where there is no RAM for 256 MiB around.
     #[inline]
     pub fn get(self, mfn: Mfn) -> Option<&'static F> {
-        let at = FRAME_TABLE.wrapping_add(mfn.0.wrapping_mul(RECORD_SIZE as u64)) as usize;
+        let at = index(FRAME_TABLE.wrapping_add(mfn.0.wrapping_mul(RECORD_SIZE as u64)));
         // SAFETY: mapped for ever where `frame_mapped` says so, zeroed at boot, and only ever
         // seen as `F` because `claim` succeeds once.
         frame_mapped(mfn).then(|| unsafe { &*core::ptr::with_exposed_provenance::<F>(at) })

@@ -70,11 +70,10 @@ impl Default for Hot {
 impl Hot {
     /// A vCPU in kernel mode with nothing set.
     pub const fn new() -> Self {
-        const Z: AtomicU8 = AtomicU8::new(0);
         Hot {
             kernel_mode: AtomicU8::new(1),
             syscall_masks: AtomicU8::new(0),
-            _pad: [Z; 6],
+            _pad: [const { AtomicU8::new(0) }; 6],
             cr3_kernel: AtomicU64::new(0),
             cr3_user: AtomicU64::new(0),
             kernel_sp: AtomicU64::new(NOWHERE),

@@ -24,6 +24,7 @@ pub mod lock;
 pub mod memory;
 mod mmio;
 pub mod msi;
+pub mod num;
 pub mod once;
 pub mod paging;
 pub mod patch;

@@ -7,6 +7,7 @@
 use crate::bootinfo::{BootInfo, MemoryRange};
 use crate::layout::{DIRECT_MAP, MAX_FRAMES};
 use crate::lock::Lock;
+use crate::num::index;
 use abi::{Mfn, PAGE_SIZE};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -37,10 +38,8 @@ pub(crate) struct Boot {
     count: usize,
 }
 
-pub(crate) static BOOT: Lock<Boot> = Lock::new(Boot {
-    free: [MemoryRange { start: 0, end: 0, kind: 0 }; 64],
-    count: 0,
-});
+pub(crate) static BOOT: Lock<Boot> =
+    Lock::new(Boot { free: [MemoryRange { start: 0, end: 0, kind: 0 }; 64], count: 0 });
 
 impl Boot {
     /// Notes what of the RAM is free: all but the first MiB, the image and the modules.
@@ -102,9 +101,8 @@ impl Boot {
     pub(crate) fn take(&mut self, chunks: u64) -> Option<u64> {
         let len = chunks.checked_mul(CHUNK)?;
         let start = self.carve(len)?;
-        let p = core::ptr::with_exposed_provenance_mut::<u64>(
-            DIRECT_MAP.wrapping_add(start) as usize,
-        );
+        let p =
+            core::ptr::with_exposed_provenance_mut::<u64>(index(DIRECT_MAP.wrapping_add(start)));
         // SAFETY: free RAM below 4 GiB, mapped by the boot tables, and nobody else's from here on.
         unsafe { p.write_bytes(0, (len >> 3) as usize) };
         Some(start)
@@ -132,7 +130,7 @@ pub(crate) fn share_out(start: u64, end: u64, private: impl Fn(u64) -> bool) {
 }
 
 fn pointer(mfn: Mfn) -> *mut u64 {
-    core::ptr::with_exposed_provenance_mut(DIRECT_MAP.wrapping_add(mfn.0 << 12) as usize)
+    core::ptr::with_exposed_provenance_mut(index(DIRECT_MAP.wrapping_add(mfn.0 << 12)))
 }
 
 /// A shared-out page as 512 atomic words; `None` when there is no such memory.
@@ -229,10 +227,10 @@ pub fn copy_within(to: (Mfn, usize), from: (Mfn, usize), len: usize) -> bool {
 /// given away before the last use (see [`crate::boot`]).
 pub fn module_bytes(module: &crate::bootinfo::Module) -> &'static [u8] {
     let (start, end) = (module.start(), module.end());
-    let p = core::ptr::with_exposed_provenance::<u8>(DIRECT_MAP.wrapping_add(start) as usize);
+    let p = core::ptr::with_exposed_provenance::<u8>(index(DIRECT_MAP.wrapping_add(start)));
     // SAFETY: the loader put the module there, in RAM that `Boot::init` kept from being handed
     // out; nobody writes to it while the builder reads.
-    unsafe { core::slice::from_raw_parts(p, end.saturating_sub(start) as usize) }
+    unsafe { core::slice::from_raw_parts(p, index(end.saturating_sub(start))) }
 }
 
 macro_rules! view {
@@ -240,7 +238,7 @@ macro_rules! view {
         $(#[$doc])*
         #[inline]
         pub fn $name<const N: usize>(mfn: Mfn, offset: usize) -> Option<&'static [$atomic; N]> {
-            if offset % $size != 0 {
+            if !offset.is_multiple_of(size_of::<$atomic>()) {
                 return None;
             }
             let at = span(mfn, offset, N.checked_mul($size)?)?;
@@ -281,11 +279,11 @@ pub fn scratch(bytes: u64) -> Option<Scratch> {
 impl Scratch {
     /// Its bytes.
     pub fn bytes(&mut self) -> &mut [u8] {
-        let at = DIRECT_MAP.wrapping_add(self.start) as usize;
+        let at = index(DIRECT_MAP.wrapping_add(self.start));
         let at = core::ptr::with_exposed_provenance_mut::<u8>(at);
         // SAFETY: `carve` took it out of the free memory, so nobody else has it while `self` lives;
         // shared-out memory's accessors are only given frames that the heap handed out.
-        unsafe { core::slice::from_raw_parts_mut(at, self.len as usize) }
+        unsafe { core::slice::from_raw_parts_mut(at, index(self.len)) }
     }
 
     /// Gives it up; returns the range, free from now on.

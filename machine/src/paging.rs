@@ -9,6 +9,7 @@ use crate::hot::Hot;
 use crate::layout::*;
 use crate::lock::Lock;
 use crate::memory::{self, BOOT, CHUNK};
+use crate::num::index;
 use abi::Mfn;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -56,7 +57,7 @@ static FRAME_CHUNKS: [AtomicU64; (MAX_FRAMES >> 16 >> 6) as usize] =
     [const { AtomicU64::new(0) }; (MAX_FRAMES >> 16 >> 6) as usize];
 
 fn table(phys: u64) -> &'static Table {
-    let at = DIRECT_MAP.wrapping_add(phys & ADDRESS) as usize;
+    let at = index(DIRECT_MAP.wrapping_add(phys & ADDRESS));
     // SAFETY: called for addresses of this module's own table pages only: private RAM, mapped
     // for ever, seen as atomics.
     unsafe { &*core::ptr::with_exposed_provenance::<Table>(at) }
@@ -161,9 +162,9 @@ impl Tables {
             let rw = self.entry_for(M2P_RW.wrapping_add(va), 2)?;
             if rw.load(Relaxed) == 0 {
                 let chunk = BOOT.lock().take(1)?;
-                let p = core::ptr::with_exposed_provenance_mut::<u64>(
-                    DIRECT_MAP.wrapping_add(chunk) as usize,
-                );
+                let p = core::ptr::with_exposed_provenance_mut::<u64>(index(
+                    DIRECT_MAP.wrapping_add(chunk),
+                ));
                 // SAFETY: the chunk is private, just taken, and nobody else's.
                 unsafe { p.write_bytes(0xff, (CHUNK >> 3) as usize) };
                 rw.store(chunk | DATA | PSE, Relaxed);
@@ -319,7 +320,7 @@ pub fn install_hypervisor_slots(l4: &[AtomicU64; 512]) {
 #[inline]
 pub fn set_m2p(mfn: Mfn, pfn: u64) {
     if frame_mapped(mfn) {
-        let at = M2P_RW.wrapping_add(mfn.0.wrapping_mul(8)) as usize;
+        let at = index(M2P_RW.wrapping_add(mfn.0.wrapping_mul(8)));
         // SAFETY: where the frame table is mapped, so is the M2P, for ever; seen as atomics.
         unsafe { &*core::ptr::with_exposed_provenance::<AtomicU64>(at) }.store(pfn, Relaxed);
     }
@@ -328,7 +329,7 @@ pub fn set_m2p(mfn: Mfn, pfn: u64) {
 /// What the M2P says of `mfn`.
 #[inline]
 pub fn m2p(mfn: Mfn) -> Option<u64> {
-    let at = M2P_RW.wrapping_add(mfn.0.wrapping_mul(8)) as usize;
+    let at = index(M2P_RW.wrapping_add(mfn.0.wrapping_mul(8)));
     frame_mapped(mfn).then(|| {
         // SAFETY: as in `set_m2p`.
         unsafe { &*core::ptr::with_exposed_provenance::<AtomicU64>(at) }.load(Relaxed)

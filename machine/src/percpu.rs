@@ -13,6 +13,7 @@
 
 use crate::hot::Hot;
 use crate::layout::{CPU_BLOCK_SIZE, CPU_BLOCKS, MAX_CPUS};
+use crate::num::index;
 use crate::regs::GuestRegs;
 use core::arch::asm;
 use core::mem::offset_of;
@@ -61,7 +62,7 @@ fn area() -> &'static Area {
     // SAFETY: all Rust code but `boot` runs on a stack within a CPU's block, whose area was
     // initialised by `init` and is never unmapped; its fields are atomics (the TSS is only
     // written by `init`).
-    unsafe { &*core::ptr::with_exposed_provenance::<Area>(this_block().wrapping_add(AREA) as usize) }
+    unsafe { &*core::ptr::with_exposed_provenance::<Area>(index(this_block().wrapping_add(AREA))) }
 }
 
 /// Prepares a CPU's area, before it runs on its block; `page` is the area's page.
@@ -102,7 +103,7 @@ pub(crate) fn guest_regs_address() -> u64 {
 /// Sets the registers that the next exit to a guest loads. Only for the start of a CPU's life,
 /// when nothing lies at the top of its stack.
 pub fn set_guest_regs(regs: &GuestRegs) {
-    let at = core::ptr::with_exposed_provenance_mut::<GuestRegs>(guest_regs_address() as usize);
+    let at = core::ptr::with_exposed_provenance_mut::<GuestRegs>(index(guest_regs_address()));
     // SAFETY: the top of this CPU's stack is kept free for this (see `on_own_stack`).
     unsafe { at.write(*regs) };
 }

@@ -2,11 +2,12 @@
 
 use super::{Args, Call, Caller, Stop};
 use crate::console;
+use crate::util::index;
 use abi::{Errno, xen};
 use machine::guest;
 
 /// Bytes written in one go.
-const CHUNK: u64 = 512;
+const CHUNK: usize = 512;
 
 /// `console_io(command, count, buffer)`.
 pub fn console_io(caller: &mut Caller, a: &mut Args) -> Call {
@@ -31,9 +32,9 @@ pub fn console_io(caller: &mut Caller, a: &mut Args) -> Call {
 }
 
 fn write(a: &mut Args, count: u64, buffer: u64) -> Call {
-    let n = count.min(CHUNK);
-    let mut bytes = [0u8; CHUNK as usize];
-    let Some(part) = bytes.get_mut(..n as usize) else { return Err(Errno::EINVAL.into()) };
+    let n = count.min(CHUNK as u64);
+    let mut bytes = [0u8; CHUNK];
+    let Some(part) = bytes.get_mut(..index(n)) else { return Err(Errno::EINVAL.into()) };
     guest::read_bytes(buffer, part)?;
     console::write_raw(part);
     if n < count {

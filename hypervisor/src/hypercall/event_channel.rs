@@ -5,6 +5,7 @@ use crate::domain::{self, Domain};
 use crate::event_memory::EventMemory;
 use crate::evtchn::follow_up;
 use crate::frames::pages;
+use crate::util::low8;
 use abi::event_channel::{
     AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVcpu, BindVirq, EvtchnCmd, EvtchnStat,
     ExpandArray, InitControl, PortArg, Reset, SetPriority, Status,
@@ -222,7 +223,7 @@ fn init_control(d: &Arc<Domain>, arg: u64) -> Result<(), Stop> {
         let mfn = hold(d, i.control_gfn)?;
         d.events.memory().set_control(vcpu, mfn, i.offset as usize)
     })?;
-    i.link_bits = abi::event_channel::FIFO_LINK_BITS as u8;
+    i.link_bits = low8(u64::from(abi::event_channel::FIFO_LINK_BITS));
     guest::write(arg, &i)?;
     Ok(())
 }

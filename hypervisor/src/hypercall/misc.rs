@@ -1,6 +1,7 @@
 //! The small hypercalls of PV guests: traps, stacks, segments, debug registers, timer, assists.
 
 use super::{Args, Call, Caller};
+use crate::util::{index, low16};
 use crate::vcpu::Trap;
 use abi::pv::{SegmentBase, TrapInfo};
 use abi::{Errno, xen};
@@ -38,7 +39,7 @@ pub fn set_trap_table(caller: &mut Caller, a: &mut Args) -> Call {
 /// `stack_switch(ss, sp)`.
 pub fn stack_switch(caller: &mut Caller, a: &mut Args) -> Call {
     let [ss, sp, ..] = *a.all();
-    caller.vcpu.kernel_ss.store((ss & 0xffff | 3) as u16, Relaxed);
+    caller.vcpu.kernel_ss.store(low16(ss | 3), Relaxed);
     caller.vcpu.hot.set_kernel_sp(sp);
     Ok(0)
 }
@@ -48,7 +49,7 @@ pub fn set_segment_base(_: &mut Caller, a: &mut Args) -> Call {
     let [which, base, ..] = *a.all();
     let which = u32::try_from(which).map_err(|_| Errno::EINVAL)?;
     if SegmentBase(which) == SegmentBase::GS_USER_SEL {
-        fpu::set_user_gs_selector((base & 0xffff) as u16);
+        fpu::set_user_gs_selector(low16(base));
         return Ok(0);
     }
     if !fpu::is_canonical(base) {
@@ -88,19 +89,21 @@ pub fn set_debug_register(caller: &Caller, register: u64, value: u64) -> Result<
         _ => return Err(Errno::EPERM),
     };
     let mut d = caller.vcpu.debug.lock();
-    if let Some(slot) = d.get_mut(register as usize) {
+    if let Some(slot) = d.get_mut(index(register)) {
         *slot = value;
     }
-    if d[7] & 0xff != 0 || register == 7 {
-        crate::cpus::this().debug_loaded.store(d[7] & 0xff != 0, Relaxed);
-        machine::cpu::load_debug_registers([d[0], d[1], d[2], d[3]], d[7]);
+    let [a, b, c, e, .., control] = *d;
+    let enabled = control & 0xff != 0;
+    if enabled || register == 7 {
+        crate::cpus::this().debug_loaded.store(enabled, Relaxed);
+        machine::cpu::load_debug_registers([a, b, c, e], control);
     }
     Ok(())
 }
 
 /// `get_debugreg(register)`.
 pub fn get_debugreg(caller: &mut Caller, a: &mut Args) -> Call {
-    let register = a.all()[0] as usize;
+    let register = index(a.all()[0]);
     if register > 7 || register == 4 || register == 5 {
         return Err(Errno::ENODEV.into());
     }

@@ -2,6 +2,7 @@
 
 use super::{Args, Call, Caller, Stop};
 use crate::irq::{self, Source};
+use crate::util::{low8, low16};
 use abi::physdev::{
     Apic, Eoi, GetFreePirq, IRQSTAT_NEEDS_EOI, Irq, IrqStatusQuery, MapPirq, MapPirqType,
     PciDevice, PciDeviceAdd, PhysdevCmd, SetIobitmap, SetIopl, SetupGsi, UnmapPirq,
@@ -35,7 +36,7 @@ pub fn physdev_op(caller: &mut Caller, a: &mut Args) -> Call {
             if s.iopl > 3 {
                 return Err(Errno::EINVAL.into());
             }
-            v.iopl.store(s.iopl as u8, Relaxed);
+            v.iopl.store(low8(s.iopl.into()), Relaxed);
         }
         PhysdevCmd::SET_IOBITMAP => {
             let s: SetIobitmap = guest::read(arg)?;
@@ -130,9 +131,9 @@ fn map_pirq(caller: &Caller, arg: u64) -> Result<(), Stop> {
 
 /// The message source that a request names.
 fn message(m: &MapPirq) -> Result<Source, Errno> {
-    let (segment, bus) = ((m.bus >> 16 & 0xffff) as u16, (m.bus & 0xff) as u8);
-    let devfn = (m.devfn & 0xff) as u8;
-    let at = Sbdf::new(segment, bus, devfn >> 3, devfn & 7);
+    let bus = u64::from(m.bus.cast_unsigned());
+    let devfn = low8(m.devfn.cast_unsigned().into());
+    let at = Sbdf::new(low16(bus >> 16), low8(bus), devfn >> 3, devfn & 7);
     if m.table_base == 0 {
         return Ok(Source::Msi(Msi::find(at).ok_or(Errno::ENODEV)?));
     }

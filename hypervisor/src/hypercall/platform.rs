@@ -58,9 +58,8 @@ fn cpu_info(info: &mut PcpuInfo) {
     let processor = madt.and_then(|m| m.cpus.get(info.xen_cpuid as usize));
     match processor {
         Some(p) => {
-            let runs = cpus::online()
-                .iter()
-                .any(|c| cpus::get(c).apic_id.load(Relaxed) == p.apic_id);
+            let runs =
+                cpus::online().iter().any(|c| cpus::get(c).apic_id.load(Relaxed) == p.apic_id);
             info.flags = if runs { PCPU_FLAGS_ONLINE } else { 0 };
             info.apic_id = p.apic_id;
             info.acpi_id = p.processor_uid;
@@ -84,9 +83,8 @@ fn enter_sleep(s: &EnterAcpiSleep) -> Result<(), Errno> {
     let fadt = machine::acpi::tables().and_then(|t| t.fadt.as_ref()).ok_or(Errno::ENODEV)?;
     crate::info!("Preparing system for ACPI S5 state.");
     crate::info!("Entering ACPI S5 state.");
-    let io_port = |g: &machine::acpi::GenericAddress| {
-        u16::try_from(g.address).ok().filter(|&p| p != 0)
-    };
+    let io_port =
+        |g: &machine::acpi::GenericAddress| u16::try_from(g.address).ok().filter(|&p| p != 0);
     for (register, value) in [(&fadt.pm1a_cnt, s.val_a), (&fadt.pm1b_cnt, s.val_b)] {
         if let Some(p) = io_port(register) {
             port::outw(p, value | SLEEP_ENABLE);

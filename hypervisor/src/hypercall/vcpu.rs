@@ -103,7 +103,7 @@ fn register_info(v: &Arc<Vcpu>, r: &RegisterVcpuInfo) -> Result<(), Stop> {
     if offset > 4096 - 64 {
         return Err(Errno::ENXIO.into());
     }
-    if offset % 8 != 0 {
+    if !offset.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     let mut slot = v.info_frame.lock();
