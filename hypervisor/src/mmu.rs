@@ -184,7 +184,7 @@ fn machphys_update(mfn: Mfn, pfn: u64, owner: DomId) -> Result<(), Stop> {
 }
 
 /// The level 1 table and index that map `va` in the running tables, with the walk's rights.
-fn find_l1(v: &Vcpu, va: u64) -> Option<(Mfn, usize)> {
+pub(crate) fn find_l1(v: &Vcpu, va: u64) -> Option<(Mfn, usize)> {
     let root = if v.in_kernel() { v.hot.cr3_kernel() } else { v.hot.cr3_user() };
     let mut table = Mfn(root >> 12);
     for level in [4u32, 3, 2] {

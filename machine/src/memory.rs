@@ -253,6 +253,10 @@ view!(
     view8, core::sync::atomic::AtomicU8, 1
 );
 view!(
+    /// `N` 16-bit words of a shared-out page; the offset must be aligned.
+    view16, core::sync::atomic::AtomicU16, 2
+);
+view!(
     /// `N` 32-bit words of a shared-out page; the offset must be aligned.
     view32, core::sync::atomic::AtomicU32, 4
 );

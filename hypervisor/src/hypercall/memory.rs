@@ -68,6 +68,7 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
             Ok(0)
         }
         MemoryCmd::CLAIM_PAGES => claim(caller, arg),
+        MemoryCmd::ACQUIRE_RESOURCE => crate::grant::acquire_resource(caller, arg),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
