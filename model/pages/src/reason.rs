@@ -4,7 +4,7 @@ use core::fmt;
 
 use abi::{DomId, Errno, Mfn};
 
-use crate::Kind;
+use crate::{Kind, Pte};
 
 /// Why an operation stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,7 +171,9 @@ impl Reason {
     #[must_use]
     pub const fn errno(self) -> Errno {
         match self {
-            Self::HypervisorSlot { .. } | Self::NoIoAccess { .. } => Errno::EPERM,
+            Self::NoIoAccess { .. } => Errno::EPERM,
+            // An address beyond the machine is I/O memory that nobody may map.
+            Self::BadBits { bits, .. } if bits & Pte::ADDRESS != 0 => Errno::EPERM,
             Self::Unfinished { .. } | Self::InUse { .. } | Self::TooManyReferences { .. } => {
                 Errno::EBUSY
             }
