@@ -172,8 +172,12 @@ impl Reason {
     pub const fn errno(self) -> Errno {
         match self {
             Self::NoIoAccess { .. } => Errno::EPERM,
-            // An address beyond the machine is I/O memory that nobody may map.
-            Self::BadBits { bits, .. } if bits & Pte::ADDRESS != 0 => Errno::EPERM,
+            // An address beyond the machine is I/O memory that nobody may map; all ones is none.
+            Self::BadBits { entry, bits }
+                if bits & Pte::ADDRESS != 0 && entry & Pte::ADDRESS != Pte::ADDRESS =>
+            {
+                Errno::EPERM
+            }
             Self::Unfinished { .. } | Self::InUse { .. } | Self::TooManyReferences { .. } => {
                 Errno::EBUSY
             }
