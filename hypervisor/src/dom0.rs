@@ -209,6 +209,7 @@ fn make_domain() -> Result<Arc<Domain>, Failure> {
         max_grant_frames: 64,
         max_maptrack_frames: 1024,
         max_grant_version: 2,
+        settings: crate::control::Settings::default(),
     })
     .map_err(Failure::Domain)
 }

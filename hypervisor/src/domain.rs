@@ -14,8 +14,11 @@ use pages::{Access, PageList};
 
 /// vCPUs that a domain may have.
 pub const MAX_VCPUS: u32 = 128;
-/// Domain ids that the table holds.
-const TABLE_SIZE: usize = 1024;
+/// Domain ids that the table holds: all that are not reserved.
+const TABLE_SIZE: usize = DomId::FIRST_RESERVED.0 as usize;
+
+/// Bit of [`Domain::shutdown`]: it did shut down.
+pub const SHUT_DOWN: u32 = 0x100;
 
 /// How far a domain's end has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd)]
@@ -85,11 +88,18 @@ pub struct Domain {
     pub permissions: Lock<crate::permission::Permissions>,
     /// A debugger wants its crashes.
     pub debugger: AtomicBool,
-    /// Address size 64 was set, so that its hypercall page can be filled.
+    /// `XEN_CPUID_TSC_MODE_*`, as the tools set it.
     pub tsc_mode: AtomicU32,
+    /// What the control tools set.
+    pub control: crate::control::Control,
 }
 
 static TABLE: [Lock<Option<Arc<Domain>>>; TABLE_SIZE] = [const { Lock::new(None) }; TABLE_SIZE];
+/// Which slots of the table are taken, so that looking for the next need not lock them all.
+static TAKEN: [AtomicU64; TABLE_SIZE.div_ceil(64)] =
+    [const { AtomicU64::new(0) }; TABLE_SIZE.div_ceil(64)];
+/// The last id that was chosen for a domain.
+static LAST_ID: AtomicU32 = AtomicU32::new(0);
 /// Which domain gets virtual interrupts of the machine, by VIRQ: dom0 unless set otherwise.
 pub static VIRQ_HANDLERS: [AtomicU32; 24] = [const { AtomicU32::new(0) }; 24];
 
@@ -111,6 +121,8 @@ pub struct Config {
     pub max_maptrack_frames: u32,
     /// Highest version of the grant table.
     pub max_grant_version: u32,
+    /// What the control tools settled.
+    pub settings: crate::control::Settings,
 }
 
 /// The domain with this number. `DOMID_SELF` is not one.
@@ -118,28 +130,67 @@ pub fn by_id(id: DomId) -> Option<Arc<Domain>> {
     TABLE.get(usize::from(id.0))?.lock().clone()
 }
 
-/// The first domain from `id` on.
-pub fn next_from(id: DomId) -> Option<Arc<Domain>> {
-    TABLE.iter().skip(usize::from(id.0)).find_map(|slot| slot.lock().clone())
+fn word_and_bit(id: u16) -> Option<(&'static AtomicU64, u64)> {
+    let word = TAKEN.get(usize::from(id / 64))?;
+    Some((word, 1u64.wrapping_shl(u32::from(id % 64))))
 }
 
-/// A free domain number, from `hint` on and around.
-pub fn free_id(hint: u16) -> Option<DomId> {
-    let n = TABLE_SIZE as u16;
-    let start = hint.clamp(1, n.wrapping_sub(1));
-    (start..n)
-        .chain(1..start)
-        .find(|&id| TABLE.get(usize::from(id)).is_some_and(|s| s.lock().is_none()))
-        .map(DomId)
+fn is_taken(id: u16) -> bool {
+    word_and_bit(id).is_none_or(|(word, bit)| word.load(Ordering::Acquire) & bit != 0)
+}
+
+/// The first domain from `id` on.
+pub fn next_from(id: DomId) -> Option<Arc<Domain>> {
+    let mut id = id.0;
+    while usize::from(id) < TABLE_SIZE {
+        let (word, _) = word_and_bit(id)?;
+        let rest = word.load(Ordering::Acquire) >> (id % 64);
+        if rest == 0 {
+            id = (id | 63).wrapping_add(1);
+            continue;
+        }
+        id = id.wrapping_add(rest.trailing_zeros() as u16);
+        if let Some(d) = by_id(DomId(id)) {
+            return Some(d);
+        }
+        id = id.wrapping_add(1);
+    }
+    None
+}
+
+/// How many domains there are.
+pub fn count() -> u32 {
+    TAKEN.iter().fold(0, |n, w| n.wrapping_add(w.load(Ordering::Acquire).count_ones()))
+}
+
+/// A free domain number: the next after the last that was chosen, so that numbers are not used
+/// again soon.
+pub fn free_id() -> Option<DomId> {
+    let size = TABLE_SIZE as u16;
+    let last = LAST_ID.load(Ordering::Relaxed) as u16;
+    let after = last.wrapping_add(1).clamp(1, size);
+    let id = (after..size).chain(1..after).find(|&id| !is_taken(id))?;
+    LAST_ID.store(u32::from(id), Ordering::Relaxed);
+    Some(DomId(id))
 }
 
 /// Takes a domain that has nothing left out of the table.
 pub fn forget(d: &Arc<Domain>) {
+    let Some(slot) = TABLE.get(usize::from(d.id.0)) else { return };
+    let found = {
+        let mut slot = slot.lock();
+        if !slot.as_ref().is_some_and(|other| Arc::ptr_eq(other, d)) {
+            return;
+        }
+        if let Some((word, bit)) = word_and_bit(d.id.0) {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
+        slot.take()
+    };
+    drop(found);
     for slot in &d.vcpus {
-        slot.lock().take();
-    }
-    if let Some(slot) = TABLE.get(usize::from(d.id.0)) {
-        slot.lock().take();
+        let vcpu = slot.lock().take();
+        drop(vcpu);
     }
 }
 
@@ -147,9 +198,7 @@ impl Domain {
     /// Makes a domain and enters it into the table, paused once by its controller.
     pub fn create(c: &Config) -> Result<Arc<Domain>, Errno> {
         let slot = TABLE.get(usize::from(c.id.0)).ok_or(Errno::EINVAL)?;
-        if slot.lock().is_some() {
-            return Err(Errno::EEXIST);
-        }
+        let (word, bit) = word_and_bit(c.id.0).ok_or(Errno::EINVAL)?;
         if c.max_vcpus == 0 || c.max_vcpus > MAX_VCPUS {
             return Err(Errno::EINVAL);
         }
@@ -162,11 +211,17 @@ impl Domain {
                 return Err(e);
             }
         };
-        if pages().share(shared_info, c.id, Access::ReadWrite).is_err() {
-            return Err(Errno::EINVAL);
+        {
+            let mut slot = slot.lock();
+            let lent = slot.is_none() && domain.lend(shared_info, Access::ReadWrite).is_ok();
+            if !lent {
+                frames::free(shared_info, 0);
+                return Err(Errno::EEXIST);
+            }
+            *slot = Some(domain.clone());
+            word.fetch_or(bit, Ordering::AcqRel);
         }
         machine::paging::set_m2p(shared_info, abi::xen::SHARED_M2P_ENTRY);
-        *slot.lock() = Some(domain.clone());
         crate::time::init_wall_clock(&domain);
         Ok(domain)
     }
@@ -203,6 +258,7 @@ impl Domain {
             permissions: Lock::new(crate::permission::Permissions::new(c.privileged)),
             debugger: AtomicBool::new(false),
             tsc_mode: AtomicU32::new(0),
+            control: crate::control::Control::new(c.settings, c.max_vcpus)?,
         })
     }
 
@@ -227,6 +283,8 @@ impl Domain {
         if let Some(v) = slot.lock().clone() {
             return Ok(v);
         }
+        // An allocation that fails would stop the machine: find out before.
+        crate::util::boxed(size_of::<Vcpu>(), |_| 0u8)?;
         let vcpu = Arc::new(Vcpu::new(self.clone(), id));
         vcpu.hot.set_vcpu_info(self.events.memory().info(id));
         crate::schedule::place(&vcpu);
@@ -253,19 +311,31 @@ impl Domain {
         self.permissions.lock().memory(mfn)
     }
 
-    /// Takes a page that was freed off its list.
-    pub fn page_gone(&self, mfn: Mfn) {
-        let mut m = self.memory.lock();
-        if m.list.remove(&frames::Machine, mfn) {
-            self.page_count.fetch_sub(1, Ordering::AcqRel);
-        } else if let Some(i) = m.shared.iter().position(|&s| s == mfn) {
-            m.shared.swap_remove(i);
+    /// Takes a page that was freed off its list. The last page of a dead domain takes the domain
+    /// with it.
+    pub fn page_gone(self: &Arc<Self>, mfn: Mfn) {
+        let empty = {
+            let mut m = self.memory.lock();
+            if let Some(i) = m.shared.iter().position(|&s| s == mfn) {
+                m.shared.swap_remove(i);
+            } else if m.list.remove(&frames::Machine, mfn) {
+                self.page_count.fetch_sub(1, Ordering::AcqRel);
+            }
+            m.list.is_empty() && m.shared.is_empty()
+        };
+        if empty && self.life() == Life::Dead {
+            forget(self);
+            send_machine_virq(abi::xen::Virq::DOM_EXC);
         }
     }
 
     /// Gives it a page from the heap that the caller has just allocated.
     pub fn page_added(&self, mfn: Mfn) -> Result<(), Errno> {
         let mut m = self.memory.lock();
+        // Under the lock: whoever takes the domain apart takes it after the life has changed.
+        if self.life() != Life::Alive {
+            return Err(Errno::EINVAL);
+        }
         if let Some(f) = frames::frame(mfn) {
             f.set_next(0);
             f.set_prev(0);
@@ -282,15 +352,28 @@ impl Domain {
 
     /// Lends it a zeroed page of the hypervisor's.
     pub fn lend_page(&self, access: Access) -> Result<Mfn, Errno> {
-        let mut m = self.memory.lock();
-        m.shared.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let mfn = frames::alloc_zeroed()?;
-        if pages().share(mfn, self.id, access).is_err() {
+        let lent = self.lend(mfn, access);
+        if lent.is_err() {
             frames::free(mfn, 0);
+        }
+        lent.map(|()| mfn)
+    }
+
+    /// Lends it a page from the heap. On an error the page is still the caller's.
+    fn lend(&self, mfn: Mfn, access: Access) -> Result<(), Errno> {
+        let mut m = self.memory.lock();
+        if self.life() != Life::Alive {
             return Err(Errno::EINVAL);
         }
+        m.shared.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if let Some(f) = frames::frame(mfn) {
+            f.set_next(0);
+            f.set_prev(0);
+        }
+        pages().share(mfn, self.id, access).map_err(|_| Errno::EINVAL)?;
         m.shared.push(mfn);
-        Ok(mfn)
+        Ok(())
     }
 
     /// Pauses it: none of its vCPUs runs when this returns, but the caller's own.
@@ -315,22 +398,35 @@ impl Domain {
         if self.privileged {
             crate::shutdown::hardware_domain(reason);
         }
-        if self.shutdown.swap(reason | 0x100, Ordering::AcqRel) & 0x100 == 0 {
-            self.pause();
-            send_machine_virq(abi::xen::Virq::DOM_EXC);
+        if self.shutdown.swap(reason | SHUT_DOWN, Ordering::AcqRel) & SHUT_DOWN != 0 {
+            return;
+        }
+        self.pause();
+        let port = self.control.suspend_port.load(Ordering::Acquire);
+        if reason == abi::sched::ShutdownReason::SUSPEND.0 && port != 0 {
+            // The port may have been closed since; then only the VIRQ tells.
+            let _ = crate::evtchn::send(self, abi::Port(port));
+        }
+        send_machine_virq(abi::xen::Virq::DOM_EXC);
+    }
+
+    /// Lets it run on after it shut down, as after a suspend that was not completed.
+    pub fn resume(&self) {
+        if self.shutdown.swap(0, Ordering::AcqRel) & SHUT_DOWN != 0 {
+            self.unpause();
         }
     }
 
     /// Notes why the domain is about to shut down, without doing it.
     pub fn shutdown_code(&self, reason: u32) {
-        if self.shutdown.load(Ordering::Acquire) & 0x100 == 0 {
+        if self.shutdown.load(Ordering::Acquire) & SHUT_DOWN == 0 {
             self.shutdown.store(reason & 0xff, Ordering::Release);
         }
     }
 
     /// Kills the domain for what it did; the reason goes to the log.
     pub fn crash(self: &Arc<Self>, why: core::fmt::Arguments<'_>) {
-        if self.shutdown.load(Ordering::Acquire) & 0x100 == 0 {
+        if self.shutdown.load(Ordering::Acquire) & SHUT_DOWN == 0 {
             crate::error!("d{} crashed: {why}", self.id);
         }
         self.shut_down(abi::sched::ShutdownReason::CRASH.0);

@@ -66,6 +66,23 @@ pub fn sleep(v: &Arc<Vcpu>) {
     }
 }
 
+/// Takes a vCPU that will never run again, and does not run now, off all queues. No CPU has
+/// anything of it loaded afterwards.
+pub fn retire(v: &Arc<Vcpu>) {
+    sleep(v);
+    for cpu in cpus::online().iter() {
+        let cpu = cpus::get(cpu);
+        cpu.queue.lock().retain(|other| !Arc::ptr_eq(other, v));
+        cpu.residents.lock().retain(|other| !Arc::ptr_eq(other, v));
+    }
+    v.change_run(Run::Queued, Run::Parked);
+}
+
+/// Sets where a vCPU may run.
+pub fn set_affinity(v: &Arc<Vcpu>, hard: CpuSet) {
+    v.affinity.store(hard.bits(), Release);
+}
+
 /// The running vCPU gives the others a turn.
 pub fn yield_now() {
     cpus::this().resched.store(true, Release);

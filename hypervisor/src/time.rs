@@ -113,7 +113,10 @@ pub fn set_wall_clock(seconds: u64, nanos: u64, system_time: u64) {
     WALL_NANOS.store(u64::try_from(total % second).unwrap_or(0), Relaxed);
     let mut id = abi::DomId(0);
     while let Some(d) = crate::domain::next_from(id) {
-        write_wall_clock(&d);
+        // A domain that is being taken apart may not have its page any more.
+        if d.life() == crate::domain::Life::Alive {
+            write_wall_clock(&d);
+        }
         id = abi::DomId(d.id.0.wrapping_add(1));
     }
 }

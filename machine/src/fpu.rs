@@ -48,6 +48,29 @@ impl FpuArea {
         }
     }
 
+    /// Replaces all of it by a saved image in the standard layout that uses no more than these
+    /// components; `false` if the image is not one that the processor would load.
+    pub fn set_extended(&mut self, image: &[u8], components: u64) -> bool {
+        let word = |at: usize| {
+            let bytes = image.get(at..at.saturating_add(8)).and_then(|b| b.try_into().ok());
+            bytes.map_or(0, u64::from_le_bytes)
+        };
+        let in_use = word(512);
+        // The rest of the header must be 0: no compacted layout.
+        let plain = (520..576).step_by(8).all(|at| word(at) == 0);
+        if in_use & !components != 0 || !plain {
+            return false;
+        }
+        for (i, (to, from)) in self.0.iter_mut().zip(image).enumerate() {
+            *to = match i {
+                26 | 27 => 0,
+                28..32 => continue,
+                _ => *from,
+            };
+        }
+        true
+    }
+
     /// Saves the running state here.
     pub fn save(&mut self) {
         let at = self.0.as_mut_ptr();
@@ -109,14 +132,18 @@ pub fn xcr0_supported() -> u64 {
     if supported & 0xe0 == 0xe0 { supported } else { supported & 7 }
 }
 
+/// Whether XCR0 can have this value here.
+pub fn is_valid_xcr0(value: u64) -> bool {
+    let avx512 = value & 0xe0;
+    value & 1 != 0
+        && value & !xcr0_supported() == 0
+        && (value & 4 == 0 || value & 2 != 0)
+        && (avx512 == 0 || avx512 == 0xe0 && value & 4 != 0)
+}
+
 /// Sets XCR0 for the running vCPU; `false` when the value is not one that the processor takes.
 pub fn set_xcr0(value: u64) -> bool {
-    let supported = xcr0_supported();
-    let avx512 = value & 0xe0;
-    let ok = value & 1 != 0
-        && value & !supported == 0
-        && (value & 4 == 0 || value & 2 != 0)
-        && (avx512 == 0 || avx512 == 0xe0 && value & 4 != 0);
+    let ok = is_valid_xcr0(value);
     if ok && has_xsave() {
         // SAFETY: a combination that the architecture allows; the hypervisor uses none of it.
         unsafe {

@@ -87,10 +87,14 @@ pub fn event_channel_op(caller: &mut Caller, a: &mut Args) -> Call {
     Ok(0)
 }
 
+/// Whether a virtual interrupt is the machine's, not a vCPU's.
+pub fn is_machine_virq(virq: u32) -> bool {
+    matches!(virq, 2..=4 | 6 | 8..=12)
+}
+
 fn bind_virq(d: &Arc<Domain>, virq: u32, vcpu: VcpuId) -> Result<Port, Errno> {
     // Those of the machine are for whoever was made their handler.
-    let machine_wide = matches!(virq, 2..=4 | 6 | 8..=12);
-    if machine_wide {
+    if is_machine_virq(virq) {
         let handler = domain::VIRQ_HANDLERS
             .get(virq as usize)
             .map_or(0, |h| h.load(core::sync::atomic::Ordering::Relaxed));
@@ -240,8 +244,15 @@ fn expand_array(d: &Arc<Domain>, e: &ExpandArray) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Closes all ports; `Again` when there are more.
+/// Closes all ports, and goes back to the two-level ABI; `Again` when there are more.
 pub fn reset(d: &Arc<Domain>) -> Result<(), Stop> {
+    close_all(d)?;
+    drop_fifo(d);
+    Ok(())
+}
+
+/// Closes all ports; `Again` when there are more.
+pub fn close_all(d: &Arc<Domain>) -> Result<(), Stop> {
     let mut from = Port(0);
     for _ in 0..RESET_BATCH {
         match d.events.next_open(from, 65_536) {
@@ -249,18 +260,20 @@ pub fn reset(d: &Arc<Domain>) -> Result<(), Stop> {
                 close(d, port)?;
                 from = port;
             }
-            Ok(None) => {
-                if d.events.is_fifo() {
-                    d.events.back_to_two_level(&mut d.bindings.lock());
-                    d.events.memory().drop_fifo();
-                    release_pages(d);
-                }
-                return Ok(());
-            }
+            Ok(None) => return Ok(()),
             Err(next) => from = next,
         }
     }
     Err(Stop::Again)
+}
+
+/// Leaves the FIFO ABI, if the domain uses it: all ports are closed.
+pub fn drop_fifo(d: &Arc<Domain>) {
+    if d.events.is_fifo() {
+        d.events.back_to_two_level(&mut d.bindings.lock());
+        d.events.memory().drop_fifo();
+    }
+    release_pages(d);
 }
 
 /// Lets go of the FIFO ABI's pages, which no sender can be using any more.

@@ -76,7 +76,8 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
 /// Offset of `arch.max_pfn` in `shared_info`.
 const MAX_PFN_OFFSET: usize = 3088;
 
-fn max_ram_page() -> u64 {
+/// Greatest frame of RAM, plus one.
+pub fn max_ram_page() -> u64 {
     let map = machine::boot::info().map_or(&[][..], |i| i.memory());
     map.iter().filter(|r| r.kind == 1).map(|r| r.end >> 12).max().unwrap_or(0)
 }

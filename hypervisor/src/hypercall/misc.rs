@@ -117,16 +117,16 @@ pub fn set_timer_op(caller: &mut Caller, a: &mut Args) -> Call {
     Ok(0)
 }
 
+/// The modes of `vm_assist` that are known, one bit each.
+pub const KNOWN_ASSISTS: u64 = 1 << xen::VMASST_TYPE_WRITABLE_PAGETABLES
+    | 1 << xen::VMASST_TYPE_ARCHITECTURAL_IOPL
+    | 1 << xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
+
 /// `vm_assist(command, type)`.
 pub fn vm_assist(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, kind, ..] = *a.all();
-    let kind = u32::try_from(kind).map_err(|_| Errno::EINVAL)?;
-    let known = [
-        xen::VMASST_TYPE_WRITABLE_PAGETABLES,
-        xen::VMASST_TYPE_ARCHITECTURAL_IOPL,
-        xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG,
-    ];
-    if !known.contains(&kind) {
+    let kind = u32::try_from(kind).ok().filter(|&k| k < 64).ok_or(Errno::EINVAL)?;
+    if KNOWN_ASSISTS >> kind & 1 == 0 {
         return Err(Errno::EINVAL.into());
     }
     let bit = 1u64.wrapping_shl(kind);

@@ -2,12 +2,15 @@
 
 pub mod callback;
 pub mod console_io;
+pub mod control;
+pub mod domctl;
 pub mod event_channel;
 pub mod memory;
 pub mod misc;
 pub mod physdev;
 pub mod platform;
 pub mod sched;
+pub mod sysctl;
 pub mod vcpu;
 pub mod version;
 
@@ -130,6 +133,8 @@ fn dispatch(caller: &mut Caller, number: u64, a: &mut Args) -> Call {
         Hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN => {
             crate::mmu::update_va_mapping_otherdomain(caller, a)
         }
+        Hypercall::DOMCTL => domctl::domctl(caller, a),
+        Hypercall::SYSCTL => sysctl::sysctl(caller, a),
         Hypercall::PLATFORM_OP => platform::platform_op(caller, a),
         _ => Err(Errno::ENOSYS.into()),
     }

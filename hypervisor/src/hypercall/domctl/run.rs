@@ -1,0 +1,44 @@
+//! Running, pausing and ending domains.
+
+use super::{Answer, Reply, not_own};
+use crate::domain::{Domain, Life};
+use crate::hypercall::{Caller, Stop};
+use abi::Errno;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::{AcqRel, Acquire};
+
+/// Pauses by tools that a domain counts.
+const MAX_PAUSES: u32 = i32::MAX.cast_unsigned();
+
+/// `XEN_DOMCTL_pausedomain`.
+pub fn pause(caller: &Caller, d: &Arc<Domain>) -> Answer {
+    not_own(caller, d)?;
+    let more = |n: u32| (n < MAX_PAUSES).then(|| n.wrapping_add(1));
+    d.controller_pauses.fetch_update(AcqRel, Acquire, more).map_err(|_| Errno::EOVERFLOW)?;
+    d.pause();
+    Ok(Reply::Nothing)
+}
+
+/// `XEN_DOMCTL_unpausedomain`.
+pub fn unpause(d: &Arc<Domain>) -> Answer {
+    let less = |n: u32| n.checked_sub(1);
+    d.controller_pauses.fetch_update(AcqRel, Acquire, less).map_err(|_| Errno::EINVAL)?;
+    d.unpause();
+    Ok(Reply::Nothing)
+}
+
+/// `XEN_DOMCTL_resumedomain`.
+pub fn resume(caller: &Caller, d: &Arc<Domain>) -> Answer {
+    not_own(caller, d)?;
+    d.resume();
+    Ok(Reply::Nothing)
+}
+
+/// `XEN_DOMCTL_destroydomain`: made again until everything is given back.
+pub fn destroy(caller: &Caller, d: &Arc<Domain>) -> Answer {
+    not_own(caller, d)?;
+    if d.life() != Life::Dead && !crate::teardown::advance(d) {
+        return Err(Stop::Again);
+    }
+    Ok(Reply::Nothing)
+}
