@@ -24,7 +24,8 @@ pub fn set_trap_table(caller: &mut Caller, a: &mut Args) -> Call {
         if t.address == 0 {
             return Ok(0);
         }
-        if !guest_code(t.address) {
+        // One in the hypervisor's range ends the guest when it is used.
+        if !fpu::is_canonical(t.address) {
             return Err(Errno::EINVAL.into());
         }
         let trap = Trap { address: t.address, cs: t.cs, flags: t.flags };

@@ -176,7 +176,7 @@ fn guest_program(world: &World, test: &GuestTest) -> Result<()> {
     machine.hypervisor_args = hypervisor_args(128);
     machine.kernel_args = format!("test={}", test.name);
     machine.smp = test.cpus;
-    machine.mem = 512;
+    machine.mem = 4096;
     let mut console = world.start(&machine, &test.sentence())?;
     // What decides is in the pattern, a crash of the domain among it.
     console.fatal_lines(Some(HYPERVISOR_FATAL))?;
