@@ -18,7 +18,7 @@ pub use resource::acquire_resource;
 pub use state::GrantState;
 
 use crate::domain::{self, Domain};
-use crate::frames::{self, pages};
+use crate::frames::pages;
 use crate::hypercall::{Args, Call, Caller, Stop};
 use abi::grant_table::GrantCmd;
 use abi::{DomId, Errno, Mfn};
@@ -114,10 +114,9 @@ fn whose(caller: &Caller, id: u16) -> Result<Arc<Domain>, Status> {
 /// It runs with the grant's entry locked, so it must not wait for other CPUs: that is why the
 /// frame's use (which may need a flush) is taken later.
 fn resolve(granter: DomId, target: Target) -> Result<(Mfn, PageRef), Status> {
-    let (mfn, refused) = match target {
-        Target::Gfn(gfn) => (Mfn(gfn.0), Status::BadPage),
-        Target::Mfn(mfn) => (mfn, Status::GeneralError),
+    let mfn = match target {
+        Target::Gfn(gfn) => Mfn(gfn.0),
+        Target::Mfn(mfn) => mfn,
     };
-    frames::frame(mfn).ok_or(refused)?;
-    pages().get(mfn, granter).map(|page| (mfn, page)).ok_or(Status::GeneralError)
+    pages().get(mfn, granter).map(|page| (mfn, page)).ok_or(Status::BadPage)
 }
