@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use events::{Bindings, Events};
 use machine::lock::Lock;
+use machine::once::Once;
 use pages::{Access, PageList};
 
 /// vCPUs that a domain may have.
@@ -94,7 +95,11 @@ pub struct Domain {
     pub control: crate::control::Control,
 }
 
-static TABLE: [Lock<Option<Arc<Domain>>>; TABLE_SIZE] = [const { Lock::new(None) }; TABLE_SIZE];
+/// Domain ids in a group; groups are made when they are first needed, and stay.
+const GROUP: usize = 256;
+type Slot = Lock<Option<Arc<Domain>>>;
+static TABLE: [Once<Box<[Slot]>>; TABLE_SIZE.div_ceil(GROUP)] =
+    [const { Once::new() }; TABLE_SIZE.div_ceil(GROUP)];
 /// Which slots of the table are taken, so that looking for the next need not lock them all.
 static TAKEN: [AtomicU64; TABLE_SIZE.div_ceil(64)] =
     [const { AtomicU64::new(0) }; TABLE_SIZE.div_ceil(64)];
@@ -125,9 +130,26 @@ pub struct Config {
     pub settings: crate::control::Settings,
 }
 
+/// The table's place for a domain, if its group was made.
+#[inline]
+fn slot(id: DomId) -> Option<&'static Slot> {
+    let id = usize::from(id.0);
+    TABLE.get(id / GROUP)?.get()?.get(id % GROUP)
+}
+
+/// The same, its group made if it was not.
+fn make_slot(id: DomId) -> Result<&'static Slot, Errno> {
+    let group = TABLE.get(usize::from(id.0) / GROUP).ok_or(Errno::EINVAL)?;
+    if group.get().is_none() {
+        // Should another have been quicker, this one is dropped.
+        group.set(boxed(GROUP, |_| Lock::new(None))?);
+    }
+    slot(id).filter(|_| usize::from(id.0) < TABLE_SIZE).ok_or(Errno::EINVAL)
+}
+
 /// The domain with this number. `DOMID_SELF` is not one.
 pub fn by_id(id: DomId) -> Option<Arc<Domain>> {
-    TABLE.get(usize::from(id.0))?.lock().clone()
+    slot(id)?.lock().clone()
 }
 
 fn word_and_bit(id: u16) -> Option<(&'static AtomicU64, u64)> {
@@ -176,7 +198,7 @@ pub fn free_id() -> Option<DomId> {
 
 /// Takes a domain that has nothing left out of the table.
 pub fn forget(d: &Arc<Domain>) {
-    let Some(slot) = TABLE.get(usize::from(d.id.0)) else { return };
+    let Some(slot) = slot(d.id) else { return };
     let found = {
         let mut slot = slot.lock();
         if !slot.as_ref().is_some_and(|other| Arc::ptr_eq(other, d)) {
@@ -197,7 +219,8 @@ pub fn forget(d: &Arc<Domain>) {
 impl Domain {
     /// Makes a domain and enters it into the table, paused once by its controller.
     pub fn create(c: &Config) -> Result<Arc<Domain>, Errno> {
-        let slot = TABLE.get(usize::from(c.id.0)).ok_or(Errno::EINVAL)?;
+        frames::make_heap_room();
+        let slot = make_slot(c.id)?;
         let (word, bit) = word_and_bit(c.id.0).ok_or(Errno::EINVAL)?;
         if c.max_vcpus == 0 || c.max_vcpus > MAX_VCPUS {
             return Err(Errno::EINVAL);

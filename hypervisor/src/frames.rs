@@ -158,6 +158,21 @@ pub fn free(mfn: Mfn, order: u32) {
     }
 }
 
+/// Bytes of heap that must be free before something is built that a guest asked for.
+const HEAP_RESERVE: usize = 768 << 10;
+
+/// Makes sure that the heap has room for what is about to be made.
+pub fn make_heap_room() {
+    if machine::boot::heap_free() < HEAP_RESERVE {
+        let block = heap().alloc(9, None);
+        if let Some(mfn) = block {
+            if !machine::boot::grow_heap(mfn) {
+                free(mfn, 9);
+            }
+        }
+    }
+}
+
 /// A page for the hypervisor to share with a domain, zeroed.
 pub fn alloc_zeroed() -> Result<Mfn, Errno> {
     let mfn = heap().alloc(0, None).ok_or(Errno::ENOMEM)?;

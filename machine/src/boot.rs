@@ -21,7 +21,7 @@ mb_header:
     .long mb_header - {voff}
     .long __image_start - {voff}
     .long __load_end - {voff}
-    .long __image_end - {voff}
+    .long __image_reserved - {voff}
     .long start32 - {voff}
 
     .section .boot.text, "ax"
@@ -132,20 +132,36 @@ use crate::bootinfo::BootInfo;
 use crate::entry::Kernel;
 use crate::memory::{BOOT, CHUNK};
 use crate::once::Once;
+use crate::static_ref::StaticRef;
 use crate::paging::{self, TABLES};
 
 /// What a multiboot loader leaves in eax.
 const MULTIBOOT_MAGIC: u32 = 0x2bad_b002;
-/// Chunks of heap for each machine, and RAM for which it gets another one.
-const HEAP_CHUNKS: u64 = 2;
-const HEAP_CHUNK_PER: u64 = 4 << 30;
+/// Bytes after the image that are kept for page tables and CPUs' blocks.
+const TABLE_BYTES: u64 = 512 << 10;
 
 static INFO: Once<BootInfo> = Once::new();
-static HEAP_AT: Once<(u64, u64)> = Once::new();
+static HEAP: StaticRef<crate::heap::Heap> = StaticRef::none();
 
 /// What the boot loader said.
 pub fn info() -> Option<&'static BootInfo> {
     INFO.get()
+}
+
+/// Bytes of the heap that are free.
+pub fn heap_free() -> usize {
+    HEAP.get().map_or(0, |h| h.free_bytes())
+}
+
+/// Gives the heap a 2 MiB block of frames that the caller has just allocated, and forgets. `false`,
+/// and the block is still the caller's, if it is no such block.
+pub fn grow_heap(first: abi::Mfn) -> bool {
+    let (Some(heap), Some(at)) = (HEAP.get(), crate::memory::make_private(first)) else {
+        return false;
+    };
+    // SAFETY: whole, mapped by the direct map, and private from now on.
+    unsafe { heap.claim(at, crate::num::index(CHUNK)) };
+    true
 }
 
 /// The ranges of RAM that are for guests: neither private nor a module's.
@@ -185,18 +201,22 @@ fn prepare(info: u32, heap: &'static crate::heap::Heap) -> Option<()> {
     INFO.set(boot_info);
     let info = INFO.get()?;
     BOOT.lock().init(info, paging::image_end_phys());
-    let ram: u64 = info
-        .memory()
-        .iter()
-        .filter(|r| r.kind == 1)
-        .fold(0, |sum, r| sum.wrapping_add(r.end.wrapping_sub(r.start)));
-    let chunks = HEAP_CHUNKS.wrapping_add(ram / HEAP_CHUNK_PER);
-    let start = BOOT.lock().take(chunks)?;
-    HEAP_AT.set((start, chunks.wrapping_mul(CHUNK)));
-    let at = crate::layout::DIRECT_MAP.wrapping_add(start) as usize;
-    let at = core::ptr::with_exposed_provenance_mut::<u8>(at);
-    // SAFETY: just taken from free RAM, mapped by the boot tables and by the final ones.
-    unsafe { heap.claim(at, (chunks.wrapping_mul(CHUNK)) as usize) };
+    // What the image leaves of its last chunk: first pages for tables, then the heap.
+    let start = paging::image_end_phys();
+    let end = start.next_multiple_of(CHUNK);
+    let tables_end = start.saturating_add(TABLE_BYTES).min(end);
+    let at = |phys: u64| {
+        let va = crate::layout::DIRECT_MAP.wrapping_add(phys);
+        core::ptr::with_exposed_provenance_mut::<u8>(crate::num::index(va))
+    };
+    let len = |from: u64, to: u64| crate::num::index(to.saturating_sub(from));
+    // SAFETY: RAM after the image that `Boot::init` kept from being handed out, mapped by the boot
+    // tables.
+    unsafe { at(start).write_bytes(0, len(start, tables_end)) };
+    TABLES.lock().give(start, tables_end);
+    // SAFETY: as above, and not part of the tables' pages.
+    unsafe { heap.claim(at(tables_end), len(tables_end, end)) };
+    HEAP.set(Some(heap));
     TABLES.lock().build(info)
 }
 

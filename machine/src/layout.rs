@@ -34,5 +34,5 @@ pub const HYPERVISOR_END: u64 = 0xffff_8800_0000_0000;
 pub const CANONICAL_LOW_END: u64 = 0x0000_8000_0000_0000;
 /// CPUs that this build can drive.
 pub const MAX_CPUS: usize = 64;
-/// Highest machine frame number + 1 that the tables above can hold (4 TiB).
-pub const MAX_FRAMES: u64 = 1 << 30;
+/// Highest machine frame number + 1 that is used: 1 TiB of address space. RAM beyond is left alone.
+pub const MAX_FRAMES: u64 = 1 << 28;

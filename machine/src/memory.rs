@@ -5,7 +5,7 @@
 //! here by frame number, copied or through atomics, never borrowed; private memory never is.
 
 use crate::bootinfo::{BootInfo, MemoryRange};
-use crate::layout::{DIRECT_MAP, MAX_FRAMES};
+use crate::layout::{DIRECT_MAP, IMAGE_PHYS, MAX_FRAMES};
 use crate::lock::Lock;
 use crate::num::index;
 use abi::{Mfn, PAGE_SIZE};
@@ -51,8 +51,8 @@ impl Boot {
                 self.add(start, end);
             }
         }
-        // What lies between 1 MiB and the image is boot-loader data (multiboot strings).
-        self.remove(0, image_end.next_multiple_of(CHUNK));
+        // The image's chunk is the hypervisor's, what follows the image in it as well.
+        self.remove(IMAGE_PHYS, image_end.next_multiple_of(CHUNK));
         for m in info.modules() {
             self.remove(m.start() & !0xfff, m.end().next_multiple_of(PAGE_SIZE as u64));
         }
@@ -112,6 +112,14 @@ impl Boot {
     pub(crate) fn left(&self) -> &[MemoryRange] {
         self.free.get(..self.count).unwrap_or(&[])
     }
+}
+
+/// Takes a chunk of free frames from those that allocate them: it becomes private, and accessors
+/// refuse it from now on. The caller has just got it, whole, from the heap of frames, and forgets it.
+pub(crate) fn make_private(first: Mfn) -> Option<*mut u8> {
+    let (word, bit) = chunk_bit(first.0);
+    let had = SHARED_OUT.get(word)?.fetch_and(!bit, Relaxed) & bit;
+    (had != 0 && first.0 & 511 == 0).then(|| pointer(first).cast())
 }
 
 /// Marks the chunks that overlap a range of RAM as accessible to [`page`] and the like, but for

@@ -73,6 +73,11 @@ fn entry(table: &'static Table, index: usize) -> &'static AtomicU64 {
 }
 
 impl Tables {
+    /// Gives zeroed private memory to make pages of.
+    pub(crate) fn give(&mut self, start: u64, end: u64) {
+        (self.page_next, self.page_end) = (start.next_multiple_of(4096), end & !0xfff);
+    }
+
     /// A zeroed private page.
     pub(crate) fn page(&mut self) -> Option<u64> {
         if self.page_next == self.page_end {
