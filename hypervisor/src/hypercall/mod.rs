@@ -179,8 +179,10 @@ fn multicall(caller: &mut Caller, a: &mut Args) -> Call {
         guest::write(at.wrapping_add(8), &entry.result)?;
         at = at.wrapping_add(64);
         left = left.wrapping_sub(1);
-        // The domain may have ended with this entry.
-        if !caller.vcpu.runnable() && left > 0 {
+        // The domain may have ended with this entry. Or a page table is half way out of use: that
+        // is ended before the next entry looks at it.
+        let unfinished = caller.vcpu.base.lock().deferred.is_some();
+        if (unfinished || !caller.vcpu.runnable()) && left > 0 {
             a.set(0, at);
             a.set(1, left);
             return Err(Stop::Again);
