@@ -10,7 +10,7 @@ use crate::vcpu::Vcpu;
 use abi::xen::{self, MmuUpdate, MmuextCmd, MmuextOp};
 use abi::{DomId, Errno, Mfn};
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use machine::{guest, memory, paging};
 use pages::{Budget, Caches, Ctx, Done, Kind, Level, Mode, Stop as PageStop};
 
@@ -53,6 +53,7 @@ pub fn keep_deferred(v: &Vcpu, rest: pages::Deferred) {
             let mut base = v.base.lock();
             let old = base.deferred.take();
             base.deferred = rest.take();
+            v.has_deferred.store(base.deferred.is_some(), Release);
             old
         };
         // There is one slot: what was there is ended here and now.
@@ -66,13 +67,24 @@ pub fn keep_deferred(v: &Vcpu, rest: pages::Deferred) {
     }
 }
 
-/// Takes up a half released table.
-pub fn resume_deferred(v: &Vcpu) {
+/// Takes up a half released table, for as long as the budget lasts.
+pub fn resume_deferred(v: &Vcpu, budget: &mut Budget) {
     let rest = v.base.lock().deferred.take();
-    if let Some(rest) = rest {
-        let rest = pages().resume(rest, &mut Budget::new(BUDGET));
-        v.base.lock().deferred = rest;
+    let rest = rest.and_then(|rest| pages().resume(rest, budget));
+    v.has_deferred.store(rest.is_some(), Release);
+    v.base.lock().deferred = rest;
+}
+
+/// Ends what an earlier request left, before the next one that may depend on it: a guest that has
+/// unpinned a table maps its pages writable at once.
+fn settle(v: &Vcpu, budget: &mut Budget) -> Result<(), Stop> {
+    if v.has_deferred.load(Acquire) {
+        resume_deferred(v, budget);
+        if v.has_deferred.load(Acquire) {
+            return Err(Stop::Again);
+        }
     }
+    Ok(())
 }
 
 /// Which domain a foreign id means for the caller, and whether it may.
@@ -164,6 +176,7 @@ fn one_update(
     if at & 7 != 0 {
         return Err(Errno::EINVAL.into());
     }
+    settle(caller.vcpu, budget)?;
     let index = (at >> 3 & 511) as usize;
     let ctx = Ctx { table_owner, frame_owner: owner };
     match pages().update_entry(ctx, table, index, r.val, mode, budget) {
@@ -225,6 +238,7 @@ fn va_mapping(caller: &mut Caller, va: u64, entry: u64, flags: u64, owner: DomId
     if !machine::hot::guest_range(va, 8) {
         return Err(Errno::EINVAL.into());
     }
+    settle(v, &mut Budget::new(BUDGET))?;
     let (table, index) = find_l1(v, va).ok_or(Errno::EINVAL)?;
     let ctx = Ctx { table_owner: caller.domain.id, frame_owner: owner };
     pages()
@@ -316,6 +330,7 @@ fn one_ext(
 ) -> Result<(), Stop> {
     let v = caller.vcpu;
     let own = target.id == caller.domain.id;
+    settle(v, budget)?;
     match op.cmd {
         MmuextCmd::PIN_L1_TABLE
         | MmuextCmd::PIN_L2_TABLE

@@ -101,8 +101,8 @@ pub fn exit(regs: &mut GuestRegs) {
             schedule(cpu, regs);
             continue;
         };
-        if v.base.lock().deferred.is_some() {
-            crate::mmu::resume_deferred(&v);
+        if v.has_deferred.load(Acquire) {
+            crate::mmu::resume_deferred(&v, &mut pages::Budget::new(4096));
             continue;
         }
         if v.nmi_pending.load(Relaxed) && crate::traps::nmi(&v, regs) {

@@ -85,6 +85,8 @@ pub struct Vcpu {
     pub traps: Lock<[Trap; 256]>,
     /// Page tables.
     pub base: Lock<Base>,
+    /// Whether `base.deferred` holds something, readable without the lock.
+    pub has_deferred: AtomicBool,
     /// GDT and LDT.
     pub descriptors: Lock<Descriptors>,
     /// Entry point for events.
@@ -200,6 +202,7 @@ impl Vcpu {
             }),
             traps: Lock::new([Trap::default(); 256]),
             base: Lock::new(Base::default()),
+            has_deferred: AtomicBool::new(false),
             descriptors: Lock::new(Descriptors::default()),
             event_callback: AtomicU64::new(0),
             failsafe_callback: AtomicU64::new(0),
