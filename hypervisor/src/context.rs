@@ -66,7 +66,7 @@ pub fn set(v: &Arc<Vcpu>, c: &VcpuGuestContext) -> Result<(), Stop> {
     crate::mmu::put_base(v, old.1, &mut budget);
     {
         let mut d = v.descriptors.lock();
-        (d.ldt_base, d.ldt_entries) = (c.ldt_base, c.ldt_ents as u32);
+        (d.ldt_base, d.ldt_entries) = (c.ldt_base, (c.ldt_ents & 0xffff) as u32);
     }
     registers(v, c);
     if v.id.0 == 0 {
@@ -84,7 +84,7 @@ pub fn change(v: &Arc<Vcpu>, c: &VcpuGuestContext) -> Result<(), Stop> {
     let same_descriptors = {
         let d = v.descriptors.lock();
         let gdt = d.gdt.iter().zip(c.gdt_frames);
-        let mut gdt = gdt.take(c.gdt_ents.div_ceil(512) as usize);
+        let mut gdt = gdt.take((c.gdt_ents.div_ceil(512) & 0xff) as usize);
         u64::from(d.gdt_entries) == c.gdt_ents
             && gdt.all(|(have, asked)| have.as_ref().is_some_and(|h| h.mfn().0 == asked))
             && d.ldt_base == c.ldt_base

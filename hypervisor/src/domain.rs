@@ -7,7 +7,7 @@ use crate::vcpu::Vcpu;
 use abi::{DomId, Errno, Mfn, VcpuId};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use events::{Bindings, Events};
 use machine::lock::Lock;
 use machine::once::Once;
@@ -16,7 +16,8 @@ use pages::{Access, PageList};
 /// vCPUs that a domain may have.
 pub const MAX_VCPUS: u32 = 128;
 /// Domain ids that the table holds: all that are not reserved.
-const TABLE_SIZE: usize = DomId::FIRST_RESERVED.0 as usize;
+const TABLE_SIZE: usize = IDS as usize;
+const IDS: u16 = DomId::FIRST_RESERVED.0;
 
 /// Bit of [`Domain::shutdown`]: it did shut down.
 pub const SHUT_DOWN: u32 = 0x100;
@@ -104,7 +105,7 @@ static TABLE: [Once<Box<[Slot]>>; TABLE_SIZE.div_ceil(GROUP)] =
 static TAKEN: [AtomicU64; TABLE_SIZE.div_ceil(64)] =
     [const { AtomicU64::new(0) }; TABLE_SIZE.div_ceil(64)];
 /// The last id that was chosen for a domain.
-static LAST_ID: AtomicU32 = AtomicU32::new(0);
+static LAST_ID: AtomicU16 = AtomicU16::new(0);
 /// Which domain gets virtual interrupts of the machine, by VIRQ: dom0 unless set otherwise.
 pub static VIRQ_HANDLERS: [AtomicU32; 24] = [const { AtomicU32::new(0) }; 24];
 
@@ -171,7 +172,7 @@ pub fn next_from(id: DomId) -> Option<Arc<Domain>> {
             id = (id | 63).wrapping_add(1);
             continue;
         }
-        id = id.wrapping_add(rest.trailing_zeros() as u16);
+        id = id.wrapping_add((rest.trailing_zeros() & 63) as u16);
         if let Some(d) = by_id(DomId(id)) {
             return Some(d);
         }
@@ -188,11 +189,10 @@ pub fn count() -> u32 {
 /// A free domain number: the next after the last that was chosen, so that numbers are not used
 /// again soon.
 pub fn free_id() -> Option<DomId> {
-    let size = TABLE_SIZE as u16;
-    let last = LAST_ID.load(Ordering::Relaxed) as u16;
-    let after = last.wrapping_add(1).clamp(1, size);
-    let id = (after..size).chain(1..after).find(|&id| !is_taken(id))?;
-    LAST_ID.store(u32::from(id), Ordering::Relaxed);
+    let last = LAST_ID.load(Ordering::Relaxed);
+    let after = last.wrapping_add(1).clamp(1, IDS);
+    let id = (after..IDS).chain(1..after).find(|&id| !is_taken(id))?;
+    LAST_ID.store(id, Ordering::Relaxed);
     Some(DomId(id))
 }
 
@@ -287,7 +287,7 @@ impl Domain {
 
     /// How many vCPUs it may have.
     pub fn max_vcpus(&self) -> u32 {
-        self.vcpus.len() as u32
+        u32::try_from(self.vcpus.len()).unwrap_or(MAX_VCPUS)
     }
 
     /// One of its vCPUs.

@@ -143,7 +143,13 @@ fn allocate(d: &Arc<Domain>, order: u32, bits: Option<u32>) -> Result<Mfn, Errno
         let page = Mfn(mfn.0.wrapping_add(k));
         memory::clear_page(page);
         paging::set_m2p(page, u64::MAX);
-        d.page_added(page)?;
+        if let Err(e) = d.page_added(page) {
+            // The domain is being taken apart: it gives back what it has got, the rest is ours.
+            for rest in k..count {
+                frames::free(Mfn(mfn.0.wrapping_add(rest)), 0);
+            }
+            return Err(e);
+        }
     }
     crate::claims::took(d, count);
     Ok(mfn)

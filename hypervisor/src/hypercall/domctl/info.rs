@@ -60,7 +60,7 @@ pub fn of(d: &Domain) -> GetDomainInfo {
     info.shared_info_frame = d.shared_info.0;
     info.ssidref = d.control.settings.ssidref;
     info.handle = *d.handle.lock();
-    info.gpaddr_bits = crate::policy::policies().raw.physical_address_bits() as u8;
+    info.gpaddr_bits = crate::policy::policies().raw.physical_address_bits().to_le_bytes()[0];
     info.arch_config = ArchDomainConfig {
         emulation_flags: d.control.settings.emulation_flags,
         misc_flags: d.control.settings.misc_flags,

@@ -25,17 +25,17 @@ pub fn scheduler(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
         SCHEDOP_PUTINFO => {
             let (p, _) = SchedCredit2::read_from_prefix(s.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
             if p.weight != 0 {
-                d.control.weight.store(u32::from(p.weight), Relaxed);
+                d.control.weight.store(p.weight, Relaxed);
             }
             if p.cap != CAP_UNCHANGED {
-                d.control.cap.store(u32::from(p.cap), Relaxed);
+                d.control.cap.store(p.cap, Relaxed);
             }
             Ok(Reply::Nothing)
         }
         SCHEDOP_GETINFO => {
             let p = SchedCredit2 {
-                weight: d.control.weight.load(Relaxed) as u16,
-                cap: d.control.cap.load(Relaxed) as u16,
+                weight: d.control.weight.load(Relaxed),
+                cap: d.control.cap.load(Relaxed),
             };
             if let Some(to) = s.u.as_mut_bytes().get_mut(..size_of::<SchedCredit2>()) {
                 to.copy_from_slice(p.as_bytes());

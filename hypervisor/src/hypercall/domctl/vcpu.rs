@@ -19,6 +19,9 @@ use machine::fpu::AREA_SIZE;
 use machine::guest;
 use zerocopy::{FromZeros, IntoBytes};
 
+/// Bytes of [`ExtVcpuContext`].
+const EXTENDED_SIZE: u32 = 64;
+const _: () = assert!(size_of::<ExtVcpuContext>() == EXTENDED_SIZE as usize);
 /// Bytes before the XSAVE area: XCR0 now, and all components that XCR0 ever had.
 const STATE_HEADER: usize = 16;
 
@@ -76,7 +79,7 @@ pub fn info(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     i.blocked = u8::from(v.blocked.load(Acquire));
     i.running = u8::from(v.run() == Run::Running);
     i.cpu_time = super::info::cpu_time(&v);
-    i.cpu = v.cpu.load(Relaxed) as u32;
+    i.cpu = u32::try_from(v.cpu.load(Relaxed)).unwrap_or(0);
     put_part(u, &i);
     Ok(Reply::Changed)
 }
@@ -149,7 +152,7 @@ pub fn get_extended(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     let v = find(d, asked.vcpu)?;
     let mut e = ExtVcpuContext::new_zeroed();
     e.vcpu = asked.vcpu;
-    e.size = size_of::<ExtVcpuContext>() as u32;
+    e.size = EXTENDED_SIZE;
     let [sysenter, syscall32, _] = &v.other_callbacks;
     e.sysenter_callback_eip = sysenter.load(Relaxed);
     e.syscall32_callback_eip = syscall32.load(Relaxed);
@@ -163,7 +166,7 @@ pub fn set_extended(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let v = find(d, e.vcpu)?;
     // Older savers leave the machine-check state out.
     const WITHOUT_MCE: u32 = 32;
-    if e.size != WITHOUT_MCE && e.size != size_of::<ExtVcpuContext>() as u32 {
+    if e.size != WITHOUT_MCE && e.size != EXTENDED_SIZE {
         return Err(Errno::EINVAL.into());
     }
     callback::set(&v, CallbackType::SYSENTER, e.sysenter_callback_eip, false)?;

@@ -9,6 +9,7 @@ use abi::sysctl::{
 };
 use abi::{DomId, Errno};
 
+/// `XEN_SYSCTL_cpupool_op`.
 pub fn cpupool_op(u: &mut [u64; 16]) -> Result<(), Stop> {
     let mut p: CpupoolOp = part(u)?;
     match p.op {

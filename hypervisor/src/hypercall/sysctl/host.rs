@@ -43,6 +43,12 @@ fn distinct(of: impl Fn(usize) -> u32) -> u32 {
     n.max(1)
 }
 
+/// The greatest number of an online CPU, plus one.
+fn cpu_numbers() -> u32 {
+    u64::BITS.wrapping_sub(cpus::online().bits().leading_zeros())
+}
+
+/// `XEN_SYSCTL_physinfo`.
 pub fn phys_info(u: &mut [u64; 16]) -> Result<(), Stop> {
     let widths = id_widths();
     let host = &crate::policy::policies().host;
@@ -51,7 +57,7 @@ pub fn phys_info(u: &mut [u64; 16]) -> Result<(), Stop> {
     info.threads_per_core = distinct(|c| place(c, widths).0);
     info.cores_per_socket = distinct(|c| place(c, widths).1);
     info.nr_cpus = online.len();
-    info.max_cpu_id = online.iter().max().map_or(0, |c| c as u32);
+    info.max_cpu_id = cpu_numbers().saturating_sub(1);
     info.nr_nodes = 1;
     info.cpu_khz = machine::clock::get().map_or(0, |c| c.tsc_khz());
     info.capabilities = PHYSCAP_PV | PHYSCAP_GNTTAB_V1 | PHYSCAP_GNTTAB_V2;
@@ -70,9 +76,10 @@ pub fn phys_info(u: &mut [u64; 16]) -> Result<(), Stop> {
     Ok(())
 }
 
+/// `XEN_SYSCTL_getcpuinfo`.
 pub fn cpu_info(u: &mut [u64; 16]) -> Result<(), Stop> {
     let mut g: GetCpuInfo = part(u)?;
-    let count = cpus::online().iter().max().map_or(0, |c| c.wrapping_add(1) as u32);
+    let count = cpu_numbers();
     g.nr_cpus = count.min(g.max_cpus);
     for cpu in 0..g.nr_cpus {
         let info = CpuInfo { idletime: cpus::get(cpu as usize).idle_ns.load(Relaxed) };
@@ -82,10 +89,11 @@ pub fn cpu_info(u: &mut [u64; 16]) -> Result<(), Stop> {
     Ok(())
 }
 
+/// `XEN_SYSCTL_cputopoinfo`.
 pub fn cpu_topology(u: &mut [u64; 16]) -> Result<(), Stop> {
     let mut t: CpuTopoInfo = part(u)?;
     let online = cpus::online();
-    let count = online.iter().max().map_or(0, |c| c.wrapping_add(1) as u32);
+    let count = cpu_numbers();
     let room = core::mem::replace(&mut t.num_cpus, count);
     put_part(u, &t);
     if t.cputopo.is_null() {

@@ -88,7 +88,7 @@ fn read_console(u: &mut [u64; 16]) -> Result<(), Stop> {
         }
         guest::write_bytes(element(r.buffer, u64::from(done)), to.get(..n).unwrap_or(&[]))?;
         from = first.wrapping_add(n as u64);
-        done = done.wrapping_add(n as u32);
+        done = done.wrapping_add(u32::try_from(n).unwrap_or(0));
     }
     if r.clear != 0 {
         crate::console::clear_ring();

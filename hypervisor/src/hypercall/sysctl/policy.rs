@@ -20,7 +20,7 @@ pub fn featureset(u: &mut [u64; 16]) -> Result<(), Stop> {
         _ => return Err(Errno::EINVAL.into()),
     };
     let words = policy.featureset().0;
-    let room = core::mem::replace(&mut f.nr_features, words.len() as u32);
+    let room = core::mem::replace(&mut f.nr_features, u32::try_from(words.len()).unwrap_or(0));
     put_part(u, &f);
     if f.features.is_null() {
         return Ok(());
