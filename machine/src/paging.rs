@@ -341,6 +341,25 @@ pub fn m2p(mfn: Mfn) -> Option<u64> {
     })
 }
 
+/// First frame of the 2 MiB that hold the M2P's entries for frames `group << 18` and up; `None` if
+/// there are no such frames.
+pub fn m2p_chunk(group: u64) -> Option<Mfn> {
+    if group >= MAX_FRAMES >> 18 {
+        return None;
+    }
+    let va = M2P_RW.wrapping_add(group << 21);
+    let mut at = table(ROOT.load(Relaxed));
+    for level in [4, 3] {
+        let e = entry(at, slot(va, level)).load(Relaxed);
+        if e & PRESENT == 0 {
+            return None;
+        }
+        at = table(e);
+    }
+    let e = entry(at, slot(va, 2)).load(Relaxed);
+    (e & PRESENT != 0).then_some(Mfn((e & ADDRESS) >> 12))
+}
+
 /// Loads the page tables that `hot`'s mode asks for, or the hypervisor's own for `None`.
 pub fn load_tables(hot: Option<&Hot>) {
     let phys = match hot {

@@ -68,6 +68,9 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
             Ok(0)
         }
         MemoryCmd::CLAIM_PAGES => claim(caller, arg),
+        MemoryCmd::MACHPHYS_MFN_LIST => super::m2p_list::machphys_mfn_list(caller, arg),
+        // No domain has a virtual NUMA topology.
+        MemoryCmd::GET_VNUMAINFO => Err(Errno::EOPNOTSUPP.into()),
         MemoryCmd::ACQUIRE_RESOURCE => crate::grant::acquire_resource(caller, arg),
         _ => Err(Errno::ENOSYS.into()),
     }

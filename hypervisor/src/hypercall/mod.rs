@@ -5,6 +5,7 @@ pub mod console_io;
 pub mod control;
 pub mod domctl;
 pub mod event_channel;
+pub mod m2p_list;
 pub mod memory;
 pub mod misc;
 pub mod physdev;
