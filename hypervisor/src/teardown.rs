@@ -173,7 +173,7 @@ fn release_vcpu(v: &Arc<Vcpu>, budget: &mut Budget) {
     crate::mmu::put_base(v, user, budget);
     crate::mmu::put_base(v, kernel, budget);
     while v.base.lock().deferred.is_some() {
-        crate::mmu::resume_deferred(v);
+        crate::mmu::resume_deferred(v, &mut pages::Budget::new(4096));
     }
     crate::descriptor::drop_all(v);
     let info = v.info_frame.lock().take();
