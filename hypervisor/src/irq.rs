@@ -7,7 +7,7 @@ use crate::cpus;
 use crate::domain::Domain;
 use abi::{Errno, Mfn, Pirq};
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::Release;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release};
 use machine::apic::{self, Vectors};
 use machine::ioapic::{self, Line};
 use machine::lock::Lock;
@@ -48,6 +48,14 @@ struct Interrupt {
 }
 
 static INTERRUPTS: Lock<alloc::vec::Vec<Interrupt>> = Lock::new(alloc::vec::Vec::new());
+
+/// The line of the hypervisor's serial port, `u32::MAX` for none.
+static SERIAL_LINE: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// Whether a line is the hypervisor's own.
+fn is_own_line(gsi: u32) -> bool {
+    SERIAL_LINE.load(Relaxed) == gsi
+}
 
 /// An interrupt arrived.
 pub fn handle(vector: u8) {
@@ -94,13 +102,16 @@ fn free_vector(all: &[Interrupt]) -> Option<u8> {
 }
 
 fn destination() -> u32 {
-    cpus::get(0).apic_id.load(core::sync::atomic::Ordering::Relaxed)
+    cpus::get(0).apic_id.load(Relaxed)
 }
 
 /// `PHYSDEVOP_setup_gsi`: how a line is wired. The first word on it stands.
 pub fn setup_gsi(gsi: u32, level: bool, active_low: bool) -> Result<(), Errno> {
     if !ioapic::exists(gsi) {
         return Err(Errno::EINVAL);
+    }
+    if is_own_line(gsi) {
+        return Err(Errno::EEXIST);
     }
     let mut all = INTERRUPTS.lock();
     let line = Line { gsi, level, active_low };
@@ -170,6 +181,9 @@ pub fn unmap(pirq: Pirq) -> Result<(), Errno> {
 pub fn bind(d: &Arc<Domain>, pirq: Pirq, _share: bool) -> Result<(), Errno> {
     if !d.privileged {
         return Err(Errno::EPERM);
+    }
+    if is_own_line(pirq.0) {
+        return Err(Errno::EBUSY);
     }
     let mut all = INTERRUPTS.lock();
     if !all.iter().any(|i| i.pirq == pirq) && ioapic::exists(pirq.0) {
@@ -278,7 +292,7 @@ pub fn is_own_port(port: u16) -> bool {
 pub fn init_cpu(cpu: usize) {
     let vectors = Vectors { spurious: VECTOR_SPURIOUS, timer: VECTOR_TIMER, error: VECTOR_ERROR };
     apic::init_this_cpu(vectors);
-    cpus::get(cpu).apic_id.store(apic::id(), core::sync::atomic::Ordering::Relaxed);
+    cpus::get(cpu).apic_id.store(apic::id(), Relaxed);
 }
 
 /// Finds the interrupt controllers. `false` without them.
@@ -308,6 +322,7 @@ pub fn init_serial() {
         return;
     }
     if let Some(line) = ioapic::gsi_for_isa(4) {
+        SERIAL_LINE.store(line.gsi, Relaxed);
         ioapic::route(line, VECTOR_SERIAL, destination(), false);
         crate::console::enable_input();
     }
