@@ -17,6 +17,7 @@ pub mod hvm;
 pub mod ids;
 pub mod io;
 pub mod layout;
+pub mod mca;
 pub mod memory;
 pub mod nmi;
 pub mod physdev;

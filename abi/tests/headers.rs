@@ -28,6 +28,7 @@ const MODULES: &[(&str, &[Layout])] = &[
     ("grant_table", abi::grant_table::LAYOUTS),
     ("hvm", abi::hvm::LAYOUTS),
     ("io", abi::io::LAYOUTS),
+    ("mca", abi::mca::LAYOUTS),
     ("memory", abi::memory::LAYOUTS),
     ("nmi", abi::nmi::LAYOUTS),
     ("physdev", abi::physdev::LAYOUTS),
@@ -52,6 +53,7 @@ const INCLUDES: &str = r#"
 #include <xen/event_channel.h>
 #include <xen/features.h>
 #include <xen/grant_table.h>
+#include <xen/arch-x86/xen-mca.h>
 #include <xen/memory.h>
 #include <xen/nmi.h>
 #include <xen/physdev.h>
@@ -211,6 +213,7 @@ fn every_number_of_an_open_set_is_that_of_c() {
         "GNTST_": abi::grant_table::GrantStatus,
         "XENPF_": abi::platform::PlatformCmd,
         "XEN_EFI_": abi::platform::EfiFunction,
+        "XEN_MC_": abi::mca::McCmd,
         "XEN_DOMCTL_": abi::domctl::DomctlCmd,
         "XEN_SYSCTL_": abi::sysctl::SysctlCmd,
         "XEN_SYSCTL_cpu_featureset_": abi::sysctl::FeaturesetIndex,

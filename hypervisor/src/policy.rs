@@ -96,4 +96,41 @@ pub fn tsc_reliable() -> bool {
     policies().raw.leaf(0x8000_0007, 0).d >> 8 & 1 != 0
 }
 
+/// Which processor this is.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Signature {
+    /// CPUID's vendor string.
+    pub vendor: [u8; 12],
+    /// Xen's number of the vendor: Intel 1, AMD 2, Centaur 4, Shanghai 8, Hygon 16, others 0.
+    pub number: u32,
+    /// Family, with the extended one added.
+    pub family: u32,
+    /// Model, with the extended one.
+    pub model: u32,
+    /// Stepping.
+    pub stepping: u32,
+}
+
+/// The processor's identity, by CPUID (SDM vol. 2, CPUID leaf 1; APM vol. 3, appendix E).
+pub fn signature() -> Signature {
+    let [_, b, c, d] = machine::cpu::cpuid(0, 0);
+    let mut vendor = [0u8; 12];
+    for (to, from) in vendor.iter_mut().zip([b, d, c].map(u32::to_le_bytes).as_flattened()) {
+        *to = *from;
+    }
+    let number = match &vendor {
+        b"GenuineIntel" => 1,
+        b"AuthenticAMD" => 2,
+        b"CentaurHauls" => 4,
+        b"  Shanghai  " => 8,
+        b"HygonGenuine" => 16,
+        _ => 0,
+    };
+    let [a, ..] = machine::cpu::cpuid(1, 0);
+    let base = a >> 8 & 0xf;
+    let family = if base == 0xf { base.wrapping_add(a >> 20 & 0xff) } else { base };
+    let extended = if base >= 6 { a >> 12 & 0xf0 } else { 0 };
+    Signature { vendor, number, family, model: a >> 4 & 0xf | extended, stepping: a & 0xf }
+}
+
 const _: () = assert!(size_of::<Policies>() < 1 << 14);

@@ -45,7 +45,11 @@ pub struct BootInfo {
     command_line: [u8; MAX_STRING],
     command_line_len: usize,
     module_strings: [[u8; 2048]; 2],
+    keyboard_flags: u8,
 }
+
+/// Where a BIOS keeps the state of the keyboard, in its data area.
+const KEYBOARD_FLAGS: u64 = 0x417;
 
 /// Reads plain data from the low 4 GiB through the boot-time direct map.
 fn read<T: Copy>(phys: u64) -> T {
@@ -81,6 +85,7 @@ impl BootInfo {
             command_line: [0; MAX_STRING],
             command_line_len: 0,
             module_strings: [[0; 2048]; 2],
+            keyboard_flags: 0,
         }
     }
 
@@ -97,6 +102,7 @@ impl BootInfo {
         if flags & 64 != 0 {
             self.read_memory_map(info);
         }
+        self.keyboard_flags = read(KEYBOARD_FLAGS);
     }
 
     fn read_modules(&mut self, info: u64) {
@@ -137,6 +143,11 @@ impl BootInfo {
         if let Some(ranges) = self.ranges.get_mut(..filled) {
             ranges.sort_unstable_by_key(|r| r.start);
         }
+    }
+
+    /// The keyboard's shift keys and locks, as INT 16h function 2 tells them.
+    pub fn keyboard_flags(&self) -> u8 {
+        self.keyboard_flags
     }
 
     /// The memory map, by address.

@@ -6,6 +6,7 @@ pub mod control;
 pub mod domctl;
 pub mod event_channel;
 pub mod m2p_list;
+pub mod machine_check;
 pub mod memory;
 pub mod misc;
 pub mod physdev;
@@ -136,6 +137,7 @@ fn dispatch(caller: &mut Caller, number: u64, a: &mut Args) -> Call {
         }
         Hypercall::DOMCTL => domctl::domctl(caller, a),
         Hypercall::SYSCTL => sysctl::sysctl(caller, a),
+        Hypercall::MCA => machine_check::mca(caller, a),
         Hypercall::PLATFORM_OP => platform::platform_op(caller, a),
         _ => Err(Errno::ENOSYS.into()),
     }
