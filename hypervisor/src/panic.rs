@@ -2,6 +2,7 @@
 
 use crate::console;
 use machine::regs::GuestRegs;
+use machine::symbols::Place;
 
 /// A state that the hypervisor's own logic rules out.
 pub fn bug(what: &str) -> ! {
@@ -54,6 +55,6 @@ pub fn registers(r: &GuestRegs) {
 fn backtrace(frames: machine::backtrace::Frames) {
     crate::error!("Call trace:");
     for address in frames {
-        crate::error!("   [<{address:016x}>]");
+        crate::error!("   {}", Place(address));
     }
 }

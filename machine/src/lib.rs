@@ -37,3 +37,4 @@ pub mod rtc;
 pub mod serial;
 pub mod smp;
 pub mod static_ref;
+pub mod symbols;

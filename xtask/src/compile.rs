@@ -65,8 +65,9 @@ pub fn build(args: &Args) -> Result<Dist> {
     let linked = cargo_build(args)?;
     let dist = Dist::here();
     fs::create_dir_all(paths::dist()).context("create target/dist")?;
-    let bytes = fs::read(&linked).with_context(|| format!("read {}", linked.display()))?;
+    let mut bytes = fs::read(&linked).with_context(|| format!("read {}", linked.display()))?;
     let table = symbols::table(&bytes)?;
+    symbols::embed(&mut bytes, &table)?;
     fs::write(&dist.syms, symbols::text(&table)).context("write the symbols")?;
     replace(&dist.elf, &bytes)?;
     replace(&dist.gz, &gzip(&bytes)?)?;
