@@ -132,3 +132,65 @@ pub fn copy(source: Side, dest: Side, len: u16, flags: u16) -> i16 {
     let result = op(5, &mut copy);
     status_of(result, copy.status)
 }
+
+/// Any operation, on several arguments.
+pub fn batch<T>(number: u64, arguments: &mut [T]) -> i64 {
+    call3(nr::GRANT_TABLE_OP, number, addr_mut(arguments), arguments.len() as u64)
+}
+
+/// An unmap request.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Unmap {
+    /// Where it was mapped, or 0.
+    pub host_addr: u64,
+    /// The address that devices had, or 0.
+    pub bus_addr: u64,
+    /// Which mapping.
+    pub handle: u32,
+    /// How it went.
+    pub status: i16,
+}
+
+/// Unmaps `host_addr` and moves the mapping of `new_addr` there; the status.
+pub fn replace(handle: u32, host_addr: u64, new_addr: u64) -> i16 {
+    let mut op = Unmap { host_addr, bus_addr: new_addr, handle, status: 99 };
+    let result = self::op(7, &mut op);
+    status_of(result, op.status)
+}
+
+/// Exchanges two entries; the status.
+pub fn swap(a: u32, b: u32) -> i16 {
+    #[repr(C)]
+    struct Swap {
+        a: u32,
+        b: u32,
+        status: i16,
+    }
+    let mut swap = Swap { a, b, status: 99 };
+    let result = op(11, &mut swap);
+    status_of(result, swap.status)
+}
+
+/// The frames of version 2's status words; the status.
+pub fn status_frames(dom: u16, frames: u32, list: &mut [u64]) -> i16 {
+    #[repr(C)]
+    struct Get {
+        frames: u32,
+        dom: u16,
+        status: i16,
+        list: u64,
+    }
+    let mut get = Get { frames, dom, status: 99, list: addr_mut(list) };
+    let result = op(9, &mut get);
+    status_of(result, get.status)
+}
+
+/// Writes an entry of version 2. `span`: a part's first byte, and its length from bit 16 on.
+pub fn grant_v2(gref: u32, flags: u16, to: u16, span: u32, frame: u64) {
+    let index = gref as usize * 4;
+    word(index + 1).store(span, Ordering::SeqCst);
+    word(index + 2).store(frame as u32, Ordering::SeqCst);
+    word(index + 3).store((frame >> 32) as u32, Ordering::SeqCst);
+    word(index).store((u32::from(to) << 16) | u32::from(flags), Ordering::SeqCst);
+}

@@ -148,7 +148,7 @@ fn take_out(
         .ok_or(Status::BadHandle)?;
     let mfn = granter.grants.table().pinned_frame(claim.gref).ok_or(Status::GeneralError)?;
     if r.dev_bus_addr != 0 && r.dev_bus_addr != mfn.0 << abi::PAGE_SHIFT {
-        return Err(Status::GeneralError);
+        return Err(Status::BadDevAddr);
     }
     if !gone.host {
         return Ok(FlushBatch::NONE);

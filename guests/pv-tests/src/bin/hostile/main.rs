@@ -13,6 +13,7 @@ mod crashes;
 mod descriptors;
 mod event_channels;
 mod grant_tables;
+mod grant_uses;
 mod instructions;
 mod levels;
 mod multicalls;
@@ -35,7 +36,7 @@ pub const fn test(name: &'static str, run: fn() -> Outcome) -> Test {
 }
 
 /// What the guest survives.
-const SURVIVED: [&[Test]; 10] = [
+const SURVIVED: [&[Test]; 11] = [
     page_tables::TESTS,
     levels::TESTS,
     translations::TESTS,
@@ -45,6 +46,7 @@ const SURVIVED: [&[Test]; 10] = [
     multicalls::TESTS,
     event_channels::TESTS,
     grant_tables::TESTS,
+    grant_uses::TESTS,
     second_cpu::TESTS,
 ];
 

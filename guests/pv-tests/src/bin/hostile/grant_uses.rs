@@ -1,0 +1,265 @@
+//! The less common ways to use grants: by entry, for devices, in batches, in version 2.
+
+use crate::{Test, test};
+use pv_runtime::grants::{self, Map, Side, Unmap, copy, flags, grant, map};
+use pv_runtime::hypercall::errno;
+use pv_runtime::memory::{self, PRESENT, WRITE, entry, window};
+use pv_runtime::outcome::{Outcome, expect, holds};
+use pv_runtime::probe;
+
+pub const TESTS: &[Test] = &[
+    test("grant-entry-bits", entry_bits),
+    test("grant-by-entry", by_entry),
+    test("grant-for-devices", for_devices),
+    test("grant-replace", replace),
+    test("grant-batches", batches),
+    test("grant-swap", swap),
+    test("grant-version-two", version_two),
+    test("grant-parts", parts),
+    test("grant-entry-overwritten", overwritten),
+];
+
+const DEVICE: u32 = 1;
+const HOST: u32 = 2;
+const READONLY: u32 = 4;
+const APPLICATION: u32 = 8;
+const BY_ENTRY: u32 = 16;
+const SELF: u16 = 0x7ff0;
+
+fn unmap(handle: u32, host_addr: u64, bus_addr: u64) -> i64 {
+    let mut op = [Unmap { host_addr, bus_addr, handle, ..Unmap::default() }];
+    match grants::batch(1, &mut op) {
+        0 => i64::from(op[0].status),
+        error => error,
+    }
+}
+
+/// What a mapping's page-table entry holds beside the frame.
+fn entry_bits() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let page = memory::page();
+    grant(9, 1 | 0x60, 0, page.mfn());
+    let bits = |flags: u32| {
+        let mapped = map(0, 9, HOST | flags, window.va);
+        let bits = window.l1.read(0) ^ (page.mfn() << 12);
+        let gone = unmap(mapped.handle, window.va, 0);
+        (i64::from(mapped.status) | gone, bits as i64)
+    };
+    // Present, user, accessed, dirty, a kernel's, not for fetching.
+    let kernel = (1 << 63 | 1 << 52 | 0x65u64) as i64;
+    expect("mapping for reading", bits(READONLY).0, 0)?;
+    expect("its entry", bits(READONLY).1, kernel)?;
+    expect("for writing", bits(0).1, kernel | 2)?;
+    // Global too, and not the kernel's own.
+    expect("for applications", bits(APPLICATION).1, (1 << 63 | 0x167u64) as i64)?;
+    expect("bits of our choice", bits(5 << 16).1, kernel | 2 | 5 << 9)?;
+    expect("more than there are", bits(0xfff8 << 16).1, kernel | 2)?;
+    window.close();
+    Ok(())
+}
+
+fn by_entry() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let page = memory::page();
+    page.write(0, 0xe47);
+    grant(9, 1, 0, page.mfn());
+    let at = (window.l1.mfn() << 12) + 3 * 8;
+    let va = window.va + 3 * 4096;
+    expect("askew", i64::from(map(0, 9, HOST | BY_ENTRY, at + 4).status), -1)?;
+    let mapped = map(0, 9, HOST | BY_ENTRY, at);
+    expect("mapping", i64::from(mapped.status), 0)?;
+    holds("it is there", probe::read(va) == Ok(0xe47))?;
+    expect("unmapping it by its address", unmap(mapped.handle, va, 0), -1)?;
+    expect("by another entry", unmap(mapped.handle, at + 8, 0), -1)?;
+    expect("by its entry", unmap(mapped.handle, at, 0), 0)?;
+    holds("it is gone", probe::read(va).is_err())?;
+    expect("the marks", i64::from(flags(9)), 1)?;
+    window.close();
+    Ok(())
+}
+
+fn for_devices() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let page = memory::page();
+    let bus = page.mfn() << 12;
+    grant(9, 1, 0, page.mfn());
+    let mapped = map(0, 9, DEVICE, 0);
+    expect("mapping", i64::from(mapped.status), 0)?;
+    expect("the address", mapped.bus_addr as i64, bus as i64)?;
+    expect("the marks", i64::from(flags(9)), 1 | 8 | 16)?;
+    expect("unmapping it elsewhere", unmap(mapped.handle, 0, bus + 4096), -6)?;
+    expect("unmapping it", unmap(mapped.handle, 0, bus), 0)?;
+    expect("the marks", i64::from(flags(9)), 1)?;
+    let both = map(0, 9, DEVICE | HOST, window.va);
+    expect("mapping for both", i64::from(both.status), 0)?;
+    expect("unmapping nothing", unmap(both.handle, 0, 0), 0)?;
+    expect("unmapping from the CPU", unmap(both.handle, window.va, 0), 0)?;
+    holds("it is gone there", probe::read(window.va).is_err())?;
+    expect("the marks", i64::from(flags(9)), 1 | 8 | 16)?;
+    expect("unmapping from devices", unmap(both.handle, 0, bus), 0)?;
+    expect("the marks", i64::from(flags(9)), 1)?;
+    expect("unmapping once more", unmap(both.handle, 0, bus), -4)?;
+    // A page table may be granted for reading alone.
+    grant(9, 1, 0, window.l1.mfn());
+    let table = |flags| map(0, 9, flags, window.va);
+    holds("no device may write a page table", table(DEVICE).status < 0)?;
+    holds("nor may we", table(HOST).status < 0)?;
+    expect("the marks", i64::from(flags(9)), 1)?;
+    let reading = table(HOST | READONLY);
+    expect("reading it", i64::from(reading.status), 0)?;
+    expect("unmapping it", unmap(reading.handle, window.va, 0), 0)?;
+    window.close();
+    Ok(())
+}
+
+fn replace() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let (granted, other) = (memory::page(), memory::page());
+    granted.write(0, 1);
+    other.write(0, 2);
+    grant(9, 1, 0, granted.mfn());
+    let (va, new) = (window.va, window.va + 4096);
+    let entry = entry(other.mfn(), PRESENT | WRITE);
+    expect("another mapping", memory::set_entry(window.l1, 1, entry), 0)?;
+    let mapped = map(0, 9, HOST, va);
+    expect("mapping", i64::from(mapped.status), 0)?;
+    expect("replacing", i64::from(grants::replace(mapped.handle, va, new)), 0)?;
+    holds("the other has come", probe::read(va) == Ok(2))?;
+    holds("it has left its place", probe::read(new).is_err())?;
+    expect("the marks", i64::from(flags(9)), 1)?;
+    window.close();
+    Ok(())
+}
+
+fn batches() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let page = memory::page();
+    for gref in 9..18 {
+        grant(gref, 1, 0, page.mfn());
+    }
+    grant(18, 0, 0, 0);
+    let at = |n: usize| window.va + n as u64 * 4096;
+    let mut maps = [Map::default(); 300];
+    for (n, op) in maps.iter_mut().enumerate() {
+        // Every tenth of a grant that is none.
+        let gref = 9 + n as u32 % 10;
+        *op = Map { host_addr: at(n), flags: HOST, gref, status: 99, ..Map::default() };
+    }
+    expect("mapping many", grants::batch(0, &mut maps), 0)?;
+    let right = |n: usize, status: i16| (status == 0) == (n % 10 != 9);
+    holds("each map has its answer", maps.iter().enumerate().all(|(n, op)| right(n, op.status)))?;
+    holds("the last is there", probe::read(at(298)).is_ok())?;
+    let mut unmaps = [Unmap::default(); 300];
+    for (n, op) in unmaps.iter_mut().enumerate() {
+        let handle = if n % 10 == 9 { !0 } else { maps[n].handle };
+        *op = Unmap { host_addr: at(n), handle, status: 99, ..Unmap::default() };
+    }
+    expect("unmapping many", grants::batch(1, &mut unmaps), 0)?;
+    holds("each unmap has its answer", unmaps.iter().enumerate().all(|(n, op)| right(n, op.status)))?;
+    holds("the last is gone", probe::read(at(298)).is_err())?;
+    expect("the marks", i64::from(flags(9)), 1)?;
+    expect("none at all", grants::batch::<Map>(0, &mut []), 0)?;
+    window.close();
+    Ok(())
+}
+
+fn swap() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let page = memory::page();
+    grant(9, 1, 0, page.mfn());
+    grant(10, 1 | 4, 0, page.mfn());
+    expect("swapping", i64::from(grants::swap(9, 10)), 0)?;
+    expect("one", i64::from(flags(9)), 1 | 4)?;
+    expect("the other", i64::from(flags(10)), 1)?;
+    expect("with one that is none", i64::from(grants::swap(9, 0x10_0000)), -3)?;
+    let mapped = map(0, 10, HOST, window.va);
+    expect("mapping", i64::from(mapped.status), 0)?;
+    expect("swapping one in use", i64::from(grants::swap(9, 10)), -12)?;
+    expect("unmapping", unmap(mapped.handle, window.va, 0), 0)?;
+    window.close();
+    Ok(())
+}
+
+/// Chooses a version; what that gives.
+fn choose(version: u32) -> i64 {
+    grants::op(8, &mut [version])
+}
+
+fn version_two() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let (first, page) = (memory::page(), memory::page());
+    grant(3, 1, 0, first.mfn());
+    grant(9, 1, 0, first.mfn());
+    expect("version 2", choose(2), 0)?;
+    let mut list = [0u64; 2];
+    let status = grants::status_frames(SELF, 2, &mut list);
+    expect("more status frames than there are", i64::from(status), -1)?;
+    expect("its status frame", i64::from(grants::status_frames(SELF, 1, &mut list)), 0)?;
+    let status = memory::page();
+    let map_entry = entry(list[0], PRESENT | WRITE);
+    let mapped = pv_runtime::hypercall::update_va_mapping(status.va(), map_entry, 2);
+    expect("mapping the status frame", mapped, 0)?;
+    let word = |gref: usize| (status.read(gref / 4) >> (gref % 4 * 16) & 0xffff) as i64;
+    let reserved = map(0, 3, HOST | READONLY, window.va);
+    expect("a reserved entry stayed", i64::from(reserved.status), 0)?;
+    holds("the other did not", map(0, 9, HOST, window.va + 4096).status < 0)?;
+    grants::grant_v2(9, 1, 0, 0, page.mfn());
+    let mapped = map(0, 9, HOST, window.va + 4096);
+    expect("mapping", i64::from(mapped.status), 0)?;
+    expect("its marks", word(9), 8 | 16)?;
+    expect("the reserved one's marks", word(3), 8)?;
+    expect("version 1 while it is in use", choose(1), errno::EBUSY)?;
+    expect("unmapping", unmap(mapped.handle, window.va + 4096, 0), 0)?;
+    expect("its marks", word(9), 0)?;
+    expect("unmapping the other", unmap(reserved.handle, window.va, 0), 0)?;
+    window.close();
+    Ok(())
+}
+
+fn parts() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let (from, to) = (memory::page(), memory::page());
+    expect("version 2", choose(2), 0)?;
+    from.write(2, 0x9a47);
+    // Bytes 16 to 31.
+    grants::grant_v2(9, 1 | 1 << 8, 0, 16 | 16 << 16, from.mfn());
+    let part = |offset, len| {
+        let side = |value, dom, offset| Side { value, dom, offset };
+        i64::from(copy(side(9, 0, offset), side(to.mfn(), SELF, 0), len, 1))
+    };
+    expect("the part", part(16, 16), 0)?;
+    expect("what was copied", to.read(0) as i64, 0x9a47)?;
+    expect("before it", part(8, 8), -1)?;
+    expect("beyond it", part(24, 16), -1)?;
+    expect("mapping it", i64::from(map(0, 9, HOST, window.va).status), -1)?;
+    // A grant that leads to the granter's own.
+    grants::grant_v2(10, 3, 0, 0, 9);
+    let circle = Side { value: 10, dom: 0, offset: 16 };
+    let own = Side { value: to.mfn(), dom: SELF, offset: 0 };
+    expect("in a circle", i64::from(copy(circle, own, 8, 1)), -1)?;
+    window.close();
+    Ok(())
+}
+
+/// Who writes over the entry of a mapping can no longer unmap it.
+fn overwritten() -> Outcome {
+    grants::install()?;
+    let window = window(300);
+    let page = memory::page();
+    grant(9, 1, 0, page.mfn());
+    let mapped = map(0, 9, HOST, window.va);
+    expect("mapping", i64::from(mapped.status), 0)?;
+    expect("writing over it", memory::set_entry(window.l1, 0, 0), 0)?;
+    expect("unmapping", unmap(mapped.handle, window.va, 0), -1)?;
+    expect("the marks stay", i64::from(flags(9)), 1 | 8 | 16)?;
+    window.close();
+    Ok(())
+}
