@@ -194,3 +194,22 @@ pub fn grant_v2(gref: u32, flags: u16, to: u16, span: u32, frame: u64) {
     word(index + 3).store((frame >> 32) as u32, Ordering::SeqCst);
     word(index).store((u32::from(to) << 16) | u32::from(flags), Ordering::SeqCst);
 }
+
+/// Gives a page away; the status.
+pub fn transfer(mfn: u64, dom: u16, gref: u32) -> i16 {
+    #[repr(C)]
+    struct Transfer {
+        mfn: u64,
+        dom: u16,
+        gref: u32,
+        status: i16,
+    }
+    let mut transfer = Transfer { mfn, dom, gref, status: 99 };
+    let result = op(4, &mut transfer);
+    status_of(result, transfer.status)
+}
+
+/// The frame that an entry names.
+pub fn frame(gref: u32) -> u32 {
+    word(gref as usize * 2 + 1).load(Ordering::SeqCst)
+}

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test("grant-version-two", version_two),
     test("grant-parts", parts),
     test("grant-entry-overwritten", overwritten),
+    test("grant-transfer", transfer),
 ];
 
 const DEVICE: u32 = 1;
@@ -160,7 +161,10 @@ fn batches() -> Outcome {
         *op = Unmap { host_addr: at(n), handle, status: 99, ..Unmap::default() };
     }
     expect("unmapping many", grants::batch(1, &mut unmaps), 0)?;
-    holds("each unmap has its answer", unmaps.iter().enumerate().all(|(n, op)| right(n, op.status)))?;
+    holds(
+        "each unmap has its answer",
+        unmaps.iter().enumerate().all(|(n, op)| right(n, op.status)),
+    )?;
     holds("the last is gone", probe::read(at(298)).is_err())?;
     expect("the marks", i64::from(flags(9)), 1)?;
     expect("none at all", grants::batch::<Map>(0, &mut []), 0)?;
@@ -262,4 +266,24 @@ fn overwritten() -> Outcome {
     expect("the marks stay", i64::from(flags(9)), 1 | 8 | 16)?;
     window.close();
     Ok(())
+}
+
+fn transfer() -> Outcome {
+    grants::install()?;
+    let page = memory::page();
+    let (mfn, pfn) = (page.mfn(), memory::mfn_to_pfn(page.mfn()));
+    page.write(0, 0x61f7);
+    grant(9, 2, 0, pfn);
+    let give = || i64::from(grants::transfer(mfn, 0, 9));
+    expect("a page that is mapped", give(), -9)?;
+    expect("the slot", i64::from(flags(9)), 2)?;
+    expect("unmapping it", page.unmap(), 0)?;
+    expect("giving it to ourselves", give(), 0)?;
+    expect("the slot", i64::from(flags(9)), 2 | 4 | 8)?;
+    expect("its frame", i64::from(grants::frame(9)), mfn as i64)?;
+    expect("its number", memory::mfn_to_pfn(mfn) as i64, pfn as i64)?;
+    let entry = entry(mfn, PRESENT | WRITE);
+    expect("mapping it", pv_runtime::hypercall::update_va_mapping(page.va(), entry, 2), 0)?;
+    expect("what it holds", page.read(0) as i64, 0x61f7)?;
+    expect("a frame that is none", i64::from(grants::transfer(1 << 40, 0, 9)), -9)
 }
