@@ -108,6 +108,13 @@ fn memory() {
         crate::frames::total_pages(),
         heap.free_pages()
     );
+    drop(heap);
+    crate::info!(
+        "Domains: {}; page references lost: {}; heap: {} KiB free",
+        domain::count(),
+        pages::lost(),
+        machine::boot::heap_free() >> 10
+    );
 }
 
 fn run_queues() {

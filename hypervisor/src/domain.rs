@@ -447,10 +447,16 @@ impl Domain {
         }
     }
 
-    /// Kills the domain for what it did; the reason goes to the log.
-    pub fn crash(self: &Arc<Self>, why: core::fmt::Arguments<'_>) {
+    /// Kills the domain for what one of its vCPUs did; the reason and the registers go to the log.
+    pub fn crash(
+        self: &Arc<Self>,
+        vcpu: VcpuId,
+        regs: &machine::regs::GuestRegs,
+        why: core::fmt::Arguments<'_>,
+    ) {
         if self.shutdown.load(Ordering::Acquire) & SHUT_DOWN == 0 {
             crate::error!("d{} crashed: {why}", self.id);
+            crate::panic::crashed(self.id, vcpu, regs);
         }
         self.shut_down(abi::sched::ShutdownReason::CRASH.0);
     }

@@ -282,7 +282,7 @@ impl Machine for Pv<'_> {
         Ok(self.v.debug.lock().get(usize::from(dr)).copied().unwrap_or(0))
     }
     fn write_dr(&mut self, dr: u8, value: u64) -> Result<(), Fault> {
-        let caller = crate::hypercall::Caller { vcpu: self.v, domain: &self.v.domain };
+        let caller = crate::hypercall::Caller { vcpu: self.v, domain: &self.v.domain, regs: None };
         crate::hypercall::misc::set_debug_register(&caller, u64::from(dr), value)
             .map_err(|_| Fault::GP)
     }

@@ -120,7 +120,11 @@ pub fn mmu_update(caller: &mut Caller, a: &mut Args) -> Call {
     let owner = page_owner(caller, foreigndom & 0xffff)?;
     let table_owner = match foreigndom >> 16 & 0xffff {
         0 => caller.domain.id,
-        id => foreign(caller, id.wrapping_sub(1))?.id,
+        // The tables of a domain that is being taken apart may not get new entries.
+        id => match foreign(caller, id.wrapping_sub(1))? {
+            d if d.life() == crate::domain::Life::Alive => d.id,
+            _ => return Err(Errno::EINVAL.into()),
+        },
     };
     let mut budget = Budget::new(BUDGET);
     let mut batch = 0u64;

@@ -41,6 +41,12 @@ pub fn panicked(why: core::fmt::Arguments<'_>, regs: Option<&GuestRegs>) -> ! {
     crate::shutdown::reboot()
 }
 
+/// Prints the registers of a vCPU whose domain crashed.
+pub fn crashed(domain: abi::DomId, vcpu: abi::VcpuId, regs: &GuestRegs) {
+    crate::error!("Domain {domain} (vcpu#{vcpu}) crashed on cpu#{}:", machine::percpu::cpu_id());
+    registers(regs);
+}
+
 /// Prints registers.
 pub fn registers(r: &GuestRegs) {
     crate::error!("rip {:016x} rsp {:016x} rflags {:08x}", r.rip, r.rsp, r.rflags);

@@ -1,7 +1,7 @@
 //! `memory_op`: how much memory domains have, and which.
 
 use super::{Args, Call, Caller, Stop};
-use crate::domain::Domain;
+use crate::domain::{Domain, Life};
 use crate::frames::{self, pages};
 use abi::memory::{
     E820Entry, ForeignMemoryMap, MEMF_ADDRESS_BITS_MASK, MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT,
@@ -39,7 +39,11 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
         }
         MemoryCmd::MAXIMUM_GPFN => {
             let d = super::target(caller, guest::read::<MemoryDomain>(arg)?.domid)?;
-            let max = memory::view64::<1>(d.shared_info, MAX_PFN_OFFSET);
+            // A domain that is being taken apart may not have its shared page any more.
+            let max = match d.life() {
+                Life::Alive => memory::view64::<1>(d.shared_info, MAX_PFN_OFFSET),
+                _ => None,
+            };
             let [max] = max.ok_or(Errno::EINVAL)?;
             Ok(max.load(Relaxed).saturating_sub(1))
         }
@@ -134,7 +138,7 @@ fn allocate(d: &Arc<Domain>, order: u32, bits: Option<u32>) -> Result<Mfn, Errno
     let count = 1u64.wrapping_shl(order);
     {
         let m = d.memory.lock();
-        if m.list.len().saturating_add(count) > m.max || d.life() != crate::domain::Life::Alive {
+        if m.list.len().saturating_add(count) > m.max || d.life() != Life::Alive {
             return Err(Errno::ENOMEM);
         }
     }

@@ -31,6 +31,8 @@ pub struct Caller<'a> {
     pub vcpu: &'a Arc<Vcpu>,
     /// Its domain.
     pub domain: &'a Arc<Domain>,
+    /// Its registers, where they are at hand: to be shown when it crashes.
+    pub regs: Option<&'a GuestRegs>,
 }
 
 /// Why a hypercall did not complete.
@@ -92,7 +94,7 @@ pub fn enter(regs: &mut GuestRegs) {
         return crate::bounce::iret(&vcpu, regs);
     }
     let mut args = Args([regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8]);
-    let mut caller = Caller { vcpu: &vcpu, domain: &vcpu.domain };
+    let mut caller = Caller { vcpu: &vcpu, domain: &vcpu.domain, regs: Some(regs) };
     match dispatch(&mut caller, regs.rax, &mut args) {
         Ok(value) => regs.rax = value,
         Err(Stop::Error(e)) => regs.rax = e.to_ret().cast_unsigned(),

@@ -18,6 +18,9 @@ pub fn sched_op(caller: &mut Caller, a: &mut Args) -> Call {
                 return Err(Errno::EINVAL.into());
             }
             crate::info!("d{}v{} shuts down: {}", caller.domain.id, caller.vcpu.id, name(s.reason));
+            if let (ShutdownReason::CRASH, Some(regs)) = (s.reason, caller.regs) {
+                crate::panic::crashed(caller.domain.id, caller.vcpu.id, regs);
+            }
             caller.domain.shut_down(s.reason.0);
         }
         Ok(SchedCmd::SHUTDOWN_CODE) => {

@@ -62,6 +62,7 @@ fn dispatch(caller: &Caller, op: &mut Domctl) -> Answer {
         DomctlCmd::DESTROYDOMAIN => run::destroy(caller, d),
         DomctlCmd::PAUSEDOMAIN => run::pause(caller, d),
         DomctlCmd::UNPAUSEDOMAIN => run::unpause(d),
+        DomctlCmd::SENDTRIGGER => run::trigger(d, u),
         DomctlCmd::RESUMEDOMAIN => run::resume(caller, d),
         DomctlCmd::MAX_VCPUS => create::max_vcpus(caller, d, u),
         DomctlCmd::MAX_MEM => memory::max_mem(d, u),

@@ -1,11 +1,12 @@
 //! Running, pausing and ending domains.
 
-use super::{Answer, Reply, not_own};
+use super::{Answer, Reply, not_own, part};
 use crate::domain::{Domain, Life};
 use crate::hypercall::{Caller, Stop};
-use abi::Errno;
+use abi::domctl::{SENDTRIGGER_NMI, SendTrigger};
+use abi::{Errno, VcpuId};
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::{AcqRel, Acquire};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 /// Pauses by tools that a domain counts.
 const MAX_PAUSES: u32 = i32::MAX.cast_unsigned();
@@ -31,6 +32,18 @@ pub fn unpause(d: &Arc<Domain>) -> Answer {
 pub fn resume(caller: &Caller, d: &Arc<Domain>) -> Answer {
     not_own(caller, d)?;
     d.resume();
+    Ok(Reply::Nothing)
+}
+
+/// `XEN_DOMCTL_sendtrigger`: an NMI for one of its vCPUs. PV guests have no buttons.
+pub fn trigger(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
+    let t: SendTrigger = part(u)?;
+    if t.trigger != SENDTRIGGER_NMI {
+        return Err(Errno::ENOSYS.into());
+    }
+    let v = d.vcpu(VcpuId(t.vcpu)).ok_or(Errno::ESRCH)?;
+    v.nmi_pending.store(true, Release);
+    crate::schedule::kick(&v);
     Ok(Reply::Nothing)
 }
 

@@ -1,6 +1,6 @@
 //! A domain's settings: scheduling, name, clocks, ports and interrupts of its control.
 
-use super::{Answer, Reply, not_own, part, put_part, while_paused};
+use super::{Answer, Reply, alive, not_own, part, put_part, while_paused};
 use crate::domain::{Domain, VIRQ_HANDLERS};
 use crate::hypercall::Caller;
 use abi::domctl::{
@@ -65,6 +65,7 @@ pub fn debugging(caller: &Caller, d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
 /// `XEN_DOMCTL_settimeoffset`: seconds that the guest's wall clock is ahead of the machine's.
 pub fn time_offset(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let s: SetTimeOffset = part(u)?;
+    alive(d)?;
     d.time_offset.store(s.time_offset_seconds.cast_unsigned(), Relaxed);
     crate::time::init_wall_clock(d);
     Ok(Reply::Nothing)

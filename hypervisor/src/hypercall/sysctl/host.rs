@@ -115,14 +115,14 @@ pub fn cpu_topology(u: &mut [u64; 16]) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every device is on the one node.
+/// `XEN_SYSCTL_pcitopoinfo`: nothing says which node a device is near to.
 pub fn pci_topology(u: &mut [u64; 16]) -> Result<(), Stop> {
     let t: PciTopoInfo = part(u)?;
     if t.devs.is_null() || t.nodes.is_null() {
         return Err(Errno::EINVAL.into());
     }
     for i in 0..t.num_devs.min(4096) {
-        guest::write(element(t.nodes, u64::from(i)), &0u32)?;
+        guest::write(element(t.nodes, u64::from(i)), &INVALID_ID)?;
     }
     Ok(())
 }
