@@ -208,6 +208,8 @@ fn registers(v: &Arc<Vcpu>, c: &VcpuGuestContext) {
             *slot = Trap { address: t.address, cs: t.cs, flags: t.flags };
         }
     }
+    // The privilege for I/O is the guest's own notion; it comes in its flags.
+    v.iopl.store(((u.rflags & rflags::IOPL) >> 12) as u8, Relaxed);
     v.event_callback.store(c.event_callback_eip, Relaxed);
     v.failsafe_callback.store(c.failsafe_callback_eip, Relaxed);
     v.failsafe_masks.store(c.flags & VGCF_FAILSAFE_DISABLES_EVENTS != 0, Relaxed);

@@ -1,7 +1,6 @@
 //! The machine's CPUs, and what the hypervisor keeps for each.
 
 use crate::vcpu::Vcpu;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::layout::MAX_CPUS;
@@ -72,26 +71,29 @@ impl CpuSet {
 
 /// What the hypervisor keeps for one CPU.
 pub struct Cpu {
-    /// The vCPU that runs here; none while the CPU idles.
-    pub current: Lock<Option<Arc<Vcpu>>>,
-    /// vCPUs whose timers this CPU keeps.
-    pub residents: Lock<alloc::vec::Vec<Arc<Vcpu>>>,
+    /// The vCPU whose state this CPU's registers hold: the one that runs here or, while the CPU
+    /// idles, the one that ran last, if it has not been put away.
+    pub loaded: Lock<Option<Arc<Vcpu>>>,
+    /// The loaded vCPU runs; else the CPU idles.
+    pub running: AtomicBool,
+    /// Another CPU waits for the loaded vCPU's state.
+    pub wanted: AtomicBool,
+    /// Timers of vCPUs that this CPU keeps.
+    pub timers: Lock<crate::timer::Heap>,
     /// Breakpoints of a guest are loaded.
     pub debug_loaded: AtomicBool,
-    /// vCPUs that wait to run here.
-    pub queue: Lock<VecDeque<Arc<Vcpu>>>,
     /// Something changed that the scheduler should look at.
     pub resched: AtomicBool,
     /// The timer fired.
     pub timer_fired: AtomicBool,
     /// When this CPU's timer is set to fire, in system time; `u64::MAX` for never.
     pub deadline: AtomicU64,
-    /// End of the running vCPU's time slice.
+    /// When the scheduler is to look again.
     pub slice_end: AtomicU64,
-    /// Whether an idle loop waits here.
-    pub idle: AtomicBool,
-    /// Nanoseconds spent idle.
+    /// Nanoseconds spent idle, up to when it last stopped being so.
     pub idle_ns: AtomicU64,
+    /// Since when it idles, in system time; `u64::MAX` while it does not.
+    pub idle_since: AtomicU64,
     /// The local APIC's id.
     pub apic_id: AtomicU32,
 }
@@ -99,18 +101,31 @@ pub struct Cpu {
 impl Cpu {
     const fn new() -> Self {
         Cpu {
-            current: Lock::new(None),
-            queue: Lock::new(VecDeque::new()),
-            residents: Lock::new(alloc::vec::Vec::new()),
+            loaded: Lock::new(None),
+            running: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            timers: Lock::new(crate::timer::Heap::new()),
             debug_loaded: AtomicBool::new(false),
             resched: AtomicBool::new(false),
             timer_fired: AtomicBool::new(false),
             deadline: AtomicU64::new(u64::MAX),
             slice_end: AtomicU64::new(u64::MAX),
-            idle: AtomicBool::new(false),
             idle_ns: AtomicU64::new(0),
+            idle_since: AtomicU64::new(u64::MAX),
             apic_id: AtomicU32::new(0),
         }
+    }
+
+    /// The vCPU that runs here; none while the CPU idles.
+    #[inline]
+    pub fn current(&self) -> Option<Arc<Vcpu>> {
+        if self.running.load(Ordering::Acquire) { self.loaded.lock().clone() } else { None }
+    }
+
+    /// Nanoseconds spent idle so far.
+    pub fn idle_time(&self, now: u64) -> u64 {
+        let since = self.idle_since.load(Ordering::Acquire);
+        self.idle_ns.load(Ordering::Relaxed).wrapping_add(now.saturating_sub(since))
     }
 }
 
@@ -142,7 +157,7 @@ pub fn this() -> &'static Cpu {
 /// The vCPU that runs on this CPU. While a hypercall or trap is handled there is one.
 #[inline]
 pub fn current() -> Option<Arc<Vcpu>> {
-    this().current.lock().clone()
+    this().current()
 }
 
 /// Interrupts another CPU, so that it looks at what is asked of it.
@@ -152,8 +167,8 @@ pub fn interrupt(cpu: usize) {
 
 /// Makes `cpu` look for something to run.
 pub fn reschedule(cpu: usize) {
-    get(cpu).resched.store(true, Ordering::Release);
-    if cpu != machine::percpu::cpu_id() {
+    // Whoever set it first has interrupted it, and it has not looked since.
+    if !get(cpu).resched.swap(true, Ordering::SeqCst) && cpu != machine::percpu::cpu_id() {
         interrupt(cpu);
     }
 }

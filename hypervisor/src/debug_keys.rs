@@ -33,11 +33,7 @@ pub fn handle(key: u8) {
         b'e' => each_domain(dump_events),
         b'm' => memory(),
         b'r' => run_queues(),
-        b't' => crate::info!(
-            "system time {} ns, wall clock {} s",
-            crate::time::now(),
-            crate::time::wall_seconds()
-        ),
+        b't' => timers(),
         b'R' => {
             crate::info!("'R' pressed -> rebooting machine");
             crate::shutdown::reboot()
@@ -96,7 +92,9 @@ fn dump_events(d: &domain::Domain) {
     for port in (1..4096).map(abi::Port) {
         let Some(channel) = d.events.channel(port) else { break };
         if channel.state != events::State::Free {
-            crate::info!("  {port:>4}: {:?} vcpu {}", channel.state, channel.vcpu);
+            use events::Shared;
+            let word = d.events.memory().event_word(port).map_or(0, |w| w.load(Relaxed));
+            crate::info!("  {port:>4}: {:?} vcpu {} word {word:#x}", channel.state, channel.vcpu);
         }
     }
 }
@@ -117,16 +115,45 @@ fn memory() {
     );
 }
 
-fn run_queues() {
+fn timers() {
+    let now = crate::time::now();
+    crate::info!("system time {now} ns, wall clock {} s", crate::time::wall_seconds());
+    // Times from now, in nanoseconds.
+    let left = |at: u64| if at == u64::MAX { -1 } else { at.wrapping_sub(now).cast_signed() };
     for cpu in cpus::online().iter() {
         let c = cpus::get(cpu);
-        let running = c.current.lock().clone();
-        match running {
+        crate::info!(
+            "CPU {cpu}: set for {}, first timer {}, scheduler {}, idle {} ns",
+            left(c.deadline.load(Relaxed)),
+            left(c.timers.lock().first()),
+            left(c.slice_end.load(Relaxed)),
+            c.idle_time(now)
+        );
+    }
+    each_domain(|d| {
+        for v in d.vcpus() {
+            crate::info!(
+                "  d{}v{}: one-shot {} period {} poll {}",
+                d.id,
+                v.id,
+                left(v.timer.load(Relaxed)),
+                v.period.load(Relaxed),
+                left(v.poll_deadline.load(Relaxed))
+            );
+        }
+    });
+}
+
+fn run_queues() {
+    for cpu in cpus::online().iter() {
+        match cpus::get(cpu).current() {
             Some(v) => crate::info!("CPU {cpu}: runs d{}v{}", v.domain.id, v.id),
             None => crate::info!("CPU {cpu}: idle"),
         }
-        for v in c.queue.lock().iter() {
-            crate::info!("   waits: d{}v{}", v.domain.id, v.id);
-        }
     }
+    each_domain(|d| {
+        for v in d.vcpus().filter(|v| v.run() == crate::vcpu::Run::Queued) {
+            crate::info!("   waits: d{}v{}", d.id, v.id);
+        }
+    });
 }

@@ -222,6 +222,7 @@ impl Domain {
         frames::make_heap_room();
         let slot = make_slot(c.id)?;
         let (word, bit) = word_and_bit(c.id.0).ok_or(Errno::EINVAL)?;
+        crate::units::make_share(c.id)?;
         if c.max_vcpus == 0 || c.max_vcpus > MAX_VCPUS {
             return Err(Errno::EINVAL);
         }
@@ -281,7 +282,7 @@ impl Domain {
             permissions: Lock::new(crate::permission::Permissions::new(c.privileged)),
             debugger: AtomicBool::new(false),
             tsc_mode: AtomicU32::new(0),
-            control: crate::control::Control::new(c.settings, c.max_vcpus)?,
+            control: crate::control::Control::new(c.settings),
         })
     }
 
@@ -308,7 +309,7 @@ impl Domain {
         }
         // An allocation that fails would stop the machine: find out before.
         crate::util::boxed(size_of::<Vcpu>(), |_| 0u8)?;
-        let vcpu = Arc::new(Vcpu::new(self.clone(), id));
+        let vcpu = Arc::new(Vcpu::new(self.clone(), id)?);
         vcpu.hot.set_vcpu_info(self.events.memory().info(id));
         crate::schedule::place(&vcpu);
         *slot.lock() = Some(vcpu.clone());
@@ -399,11 +400,20 @@ impl Domain {
         Ok(())
     }
 
-    /// Pauses it: none of its vCPUs runs when this returns, but the caller's own.
+    /// Pauses it: none of its vCPUs runs when this returns, but the caller's own. Not for a
+    /// domain's doings with itself: two of its vCPUs could wait for each other.
     pub fn pause(&self) {
         self.pauses.fetch_add(1, Ordering::AcqRel);
         for v in self.vcpus() {
             crate::schedule::sleep(&v);
+        }
+    }
+
+    /// Pauses it without waiting for its vCPUs to stop.
+    pub fn pause_soon(&self) {
+        self.pauses.fetch_add(1, Ordering::AcqRel);
+        for v in self.vcpus() {
+            crate::schedule::sleep_soon(&v);
         }
     }
 
@@ -424,7 +434,7 @@ impl Domain {
         if self.shutdown.swap(reason | SHUT_DOWN, Ordering::AcqRel) & SHUT_DOWN != 0 {
             return;
         }
-        self.pause();
+        self.pause_soon();
         let port = self.control.suspend_port.load(Ordering::Acquire);
         if reason == abi::sched::ShutdownReason::SUSPEND.0 && port != 0 {
             // The port may have been closed since; then only the VIRQ tells.

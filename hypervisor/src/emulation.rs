@@ -305,7 +305,7 @@ impl Machine for Pv<'_> {
         Ok(())
     }
     fn hlt(&mut self) -> Result<(), Fault> {
-        self.v.blocked.store(true, Release);
+        self.v.blocked.store(true, core::sync::atomic::Ordering::SeqCst);
         if self.v.event_pending() {
             self.v.blocked.store(false, Release);
         }

@@ -20,7 +20,9 @@ pub static REMOTE_FLUSHES: AtomicU64 = AtomicU64::new(0);
 /// Full local flushes since boot.
 pub static LOCAL_FLUSHES: AtomicU64 = AtomicU64::new(0);
 
-/// Notes whose tables this CPU loads. The load itself must follow.
+/// Notes whose tables this CPU loads. The load itself and [`flush_local`] must follow, in this
+/// order: who changes an entry and then finds the old owner here knows that the new entry is read
+/// by what comes after. [`DomId::IDLE`] is noted after the guest's tables were unloaded.
 pub fn set_loaded(dom: DomId) {
     if let Some(slot) = LOADED.get(machine::percpu::cpu_id()) {
         slot.store(dom.0, SeqCst);
@@ -40,7 +42,8 @@ pub fn flush_local() {
 
 fn may_cache(cpu: usize, whose: Caches) -> bool {
     match whose {
-        Caches::All => true,
+        // A CPU with no guest's tables flushes before it loads some: see `set_loaded`.
+        Caches::All => LOADED.get(cpu).is_some_and(|l| l.load(SeqCst) != DomId::IDLE.0),
         Caches::Of(dom) => LOADED.get(cpu).is_some_and(|l| l.load(SeqCst) == dom.0),
     }
 }

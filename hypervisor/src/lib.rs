@@ -35,10 +35,12 @@ pub mod schedule;
 pub mod serial_input;
 pub mod shutdown;
 pub mod start;
+pub mod switch;
 pub mod teardown;
 pub mod time;
 pub mod timer;
 pub mod traps;
+pub mod units;
 pub mod util;
 pub mod vcpu;
 
@@ -70,7 +72,7 @@ impl Kernel for Ferroxen {
         schedule::exit(regs);
     }
     fn nmi(regs: &GuestRegs) {
-        panic::panicked(format_args!("NMI"), Some(regs));
+        panic::nmi(regs);
     }
     fn fatal(regs: &GuestRegs, cr2: u64) -> ! {
         panic::fatal(regs, cr2)

@@ -271,9 +271,8 @@ fn flush_vcpus(v: &Vcpu, bitmap: u64) -> Result<(), Stop> {
         let word: u64 = guest::read(bitmap.wrapping_add(u64::from(w).wrapping_mul(8)))?;
         for bit in (0..64u32).filter(|&b| word >> b & 1 != 0) {
             let id = abi::VcpuId(w.wrapping_mul(64).wrapping_add(bit));
-            if let Some(target) = v.domain.vcpu(id).filter(|t| t.run() == crate::vcpu::Run::Running)
-            {
-                set.insert(target.cpu.load(Relaxed));
+            if let Some(cpu) = v.domain.vcpu(id).and_then(|target| target.loaded_on()) {
+                set.insert(cpu);
             }
         }
     }

@@ -1,8 +1,12 @@
 //! The hypervisor's own end: what it prints when it finds a defect of its own.
 
 use crate::console;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use machine::regs::GuestRegs;
 use machine::symbols::Place;
+
+/// The machine ends: CPUs that are told by NMI halt.
+static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// A state that the hypervisor's own logic rules out.
 pub fn bug(what: &str) -> ! {
@@ -22,6 +26,7 @@ pub fn fatal(regs: &GuestRegs, cr2: u64) -> ! {
 
 /// Prints why, the registers and who called, and stops or reboots.
 pub fn panicked(why: core::fmt::Arguments<'_>, regs: Option<&GuestRegs>) -> ! {
+    stop_others();
     console::panicking();
     crate::error!("");
     crate::error!("****************************************");
@@ -45,6 +50,21 @@ pub fn panicked(why: core::fmt::Arguments<'_>, regs: Option<&GuestRegs>) -> ! {
 pub fn crashed(domain: abi::DomId, vcpu: abi::VcpuId, regs: &GuestRegs) {
     crate::error!("Domain {domain} (vcpu#{vcpu}) crashed on cpu#{}:", machine::percpu::cpu_id());
     registers(regs);
+}
+
+/// A non-maskable interrupt: another CPU has panicked and stops this one, or the button.
+pub fn nmi(regs: &GuestRegs) {
+    if STOPPING.load(Relaxed) {
+        machine::cpu::halt_forever();
+    }
+    panicked(format_args!("NMI"), Some(regs));
+}
+
+/// Stops all other CPUs, wherever they are.
+pub fn stop_others() {
+    if !STOPPING.swap(true, Relaxed) && crate::cpus::online().len() > 1 {
+        machine::apic::send_nmi_to_others();
+    }
 }
 
 /// Prints registers.

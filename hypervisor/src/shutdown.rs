@@ -27,11 +27,13 @@ pub fn hardware_domain(reason: u32) -> ! {
 
 /// Stops all CPUs.
 pub fn halt() -> ! {
+    crate::panic::stop_others();
     machine::cpu::halt_forever()
 }
 
 /// Starts the machine anew: by the FADT's reset register, the keyboard controller, the chipset,
 /// and at last a triple fault's equivalent, whichever works first.
 pub fn reboot() -> ! {
+    crate::panic::stop_others();
     machine::reset::reset()
 }

@@ -80,7 +80,7 @@ pub fn update_guest_areas(v: &Vcpu) {
     let area = v.runstate_area.load(Relaxed);
     if area != 0 && v.in_kernel() {
         // An area that cannot be written any more is the guest's loss.
-        let _ = guest::write(area, &runstate_info(v));
+        let _ = write_runstate(v, area);
     }
     let area = v.time_area.load(Relaxed);
     if area != 0 && v.in_kernel() {
@@ -90,10 +90,30 @@ pub fn update_guest_areas(v: &Vcpu) {
 
 /// How long a vCPU was in each state, until now.
 pub fn runstate_info(v: &Vcpu) -> RunstateInfo {
-    let mut r = *v.runstate.lock();
-    let (state, since) = (r.state, r.since);
-    r.change(state, now());
-    RunstateInfo { state: Runstate(state), _pad: 0, state_entry_time: since, time: r.time }
+    let r = v.sched.unit.runstate(now());
+    RunstateInfo {
+        state: Runstate(r.state as u32),
+        _pad: 0,
+        state_entry_time: r.since,
+        time: r.time,
+    }
+}
+
+/// Writes the runstate area. With the assist for it other vCPUs may read the area too: then the
+/// top bit of the entry time says that it is being written (`XEN_RUNSTATE_UPDATE`).
+fn write_runstate(v: &Vcpu, area: u64) -> Result<(), guest::BadAddress> {
+    const UPDATING: u64 = 1 << 63;
+    const ENTRY_TIME: u64 = 8;
+    let mut info = runstate_info(v);
+    let assist = abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
+    if v.domain.assists.load(Relaxed) >> assist & 1 == 0 {
+        return guest::write(area, &info);
+    }
+    let since = info.state_entry_time;
+    info.state_entry_time = since | UPDATING;
+    guest::write(area.wrapping_add(ENTRY_TIME), &info.state_entry_time)?;
+    guest::write(area, &info)?;
+    guest::write(area.wrapping_add(ENTRY_TIME), &since)
 }
 
 /// Seconds since 1970, now.

@@ -1,7 +1,7 @@
 //! Virtual CPUs.
 
 use crate::domain::Domain;
-use abi::{Mfn, VcpuId};
+use abi::{Errno, Mfn, VcpuId};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -61,14 +61,13 @@ pub struct Descriptors {
 
 /// Where a vCPU stands with the scheduler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
 pub enum Run {
     /// Neither running nor waiting for a CPU.
-    Parked = 0,
-    /// In a CPU's queue.
-    Queued = 1,
+    Parked,
+    /// Waits for a CPU.
+    Queued,
     /// Running.
-    Running = 2,
+    Running,
 }
 
 /// A virtual CPU.
@@ -105,11 +104,10 @@ pub struct Vcpu {
     pub blocked: AtomicBool,
     /// How often it was paused.
     pub pauses: AtomicU32,
-    run: AtomicU8,
+    /// What the scheduler knows of it.
+    pub sched: &'static crate::units::Record,
     /// The CPU that it runs on or ran on last.
     pub cpu: AtomicUsize,
-    /// CPUs that it may run on.
-    pub affinity: AtomicU64,
     /// What it polls for.
     pub poller: Poller,
     /// It is counted among its domain's pollers.
@@ -136,8 +134,6 @@ pub struct Vcpu {
     pub runstate_area: AtomicU64,
     /// Guest address of the time area, 0 for none.
     pub time_area: AtomicU64,
-    /// Runstate: state, when entered, time in each of the four.
-    pub runstate: Lock<Runstates>,
     /// The frame of its own `vcpu_info`, if registered.
     pub info_frame: Lock<Option<TypedRef>>,
     /// The kernel's stack selector, kept for `getvcpucontext`.
@@ -163,35 +159,18 @@ impl Drop for Vcpu {
     fn drop(&mut self) {
         self.hot.reset();
         SPARE.lock().push(self.hot);
-    }
-}
-
-/// How long a vCPU was in each state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Runstates {
-    /// Running 0, runnable 1, blocked 2, offline 3.
-    pub state: u32,
-    /// Since when, system time.
-    pub since: u64,
-    /// Nanoseconds in each.
-    pub time: [u64; 4],
-}
-
-impl Runstates {
-    /// Goes to another state.
-    pub fn change(&mut self, state: u32, now: u64) {
-        if let Some(t) = self.time.get_mut(self.state as usize) {
-            *t = t.wrapping_add(now.saturating_sub(self.since));
-        }
-        self.state = state;
-        self.since = now;
+        crate::units::give_back(self.sched);
     }
 }
 
 impl Vcpu {
-    /// A vCPU that is off line.
-    pub fn new(domain: Arc<Domain>, id: VcpuId) -> Vcpu {
-        Vcpu {
+    /// A vCPU that is off line, unknown to the scheduler.
+    ///
+    /// # Errors
+    /// `ENOMEM`, and `ENOSPC` when there are too many vCPUs.
+    pub fn new(domain: Arc<Domain>, id: VcpuId) -> Result<Vcpu, Errno> {
+        Ok(Vcpu {
+            sched: crate::units::take(domain.id)?,
             hot: take_hot(),
             id,
             domain,
@@ -212,9 +191,7 @@ impl Vcpu {
             initialised: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             pauses: AtomicU32::new(0),
-            run: AtomicU8::new(Run::Parked as u8),
             cpu: AtomicUsize::new(0),
-            affinity: AtomicU64::new(!0),
             poller: Poller::new(),
             polls: AtomicBool::new(false),
             timer: AtomicU64::new(u64::MAX),
@@ -228,35 +205,43 @@ impl Vcpu {
             debug: Lock::new([0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400]),
             runstate_area: AtomicU64::new(0),
             time_area: AtomicU64::new(0),
-            runstate: Lock::new(Runstates { state: 3, since: crate::time::now(), time: [0; 4] }),
             info_frame: Lock::new(None),
             kernel_ss: AtomicU16::new(0),
             cr4: AtomicU64::new(0),
             io_bitmap: Lock::new((0, 0)),
             time_version: AtomicU32::new(0),
-        }
+        })
     }
 
     /// Whether nothing keeps it from running.
+    #[inline]
     pub fn runnable(&self) -> bool {
-        self.online.load(Ordering::Acquire)
-            && !self.blocked.load(Ordering::Acquire)
-            && self.pauses.load(Ordering::Acquire) == 0
-            && self.domain.pauses.load(Ordering::Acquire) == 0
+        !self.blocked.load(Ordering::Acquire) && !self.stopped()
+    }
+
+    /// Whether it may not run, whatever event it waits for.
+    #[inline]
+    pub fn stopped(&self) -> bool {
+        !self.online.load(Ordering::Acquire)
+            || self.pauses.load(Ordering::Acquire) != 0
+            || self.domain.pauses.load(Ordering::Acquire) != 0
     }
 
     /// Where it stands with the scheduler.
     pub fn run(&self) -> Run {
-        match self.run.load(Ordering::Acquire) {
-            1 => Run::Queued,
-            2 => Run::Running,
-            _ => Run::Parked,
+        if self.sched.unit.on_cpu().is_some() {
+            Run::Running
+        } else if self.runnable() {
+            Run::Queued
+        } else {
+            Run::Parked
         }
     }
 
-    /// Goes from one standing to another; `false` if it was in a third.
-    pub fn change_run(&self, from: Run, to: Run) -> bool {
-        self.run.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// The CPU that has its page tables loaded: it runs there, or ran there last.
+    #[inline]
+    pub fn loaded_on(&self) -> Option<usize> {
+        self.sched.holder()
     }
 
     /// Whether it has events to be told of and does not mask them.

@@ -4,6 +4,8 @@
 //! |--------------|---------------------------------------------------------|--------------------------------|
 //! | `start32`    | eax = multiboot magic, ebx = information, paging off     | jumps to `start64`             |
 //! | `start64`    | edi = magic, esi = information, paging on               | calls `ferroxen_boot(magic, info)` |
+//! | `ap_trampoline` | real mode, cs = its page                             | jumps to `ap_start64`          |
+//! | `ap_start64` | long mode, boot tables                                  | calls `bringup::ENTRY`         |
 //!
 //! The first tables map the low 4 GiB twice (identity, direct map) with 2 MiB pages, and 16 MiB
 //! from the image's load address at the address that it is linked for.
@@ -110,6 +112,65 @@ boot_gdt_desc:
     .word boot_gdt_desc - boot_gdt - 1
     .long boot_gdt - {voff}
 
+    # The other CPUs' way: copied to a page below 1 MiB, entered in real mode at its first byte.
+    # In:  cs = the page's segment.  Out: `ap_start64`, long mode, the boot tables loaded.
+    .code16
+    .balign 16
+    .global ap_trampoline
+ap_trampoline:
+    cli
+    cld
+    movw    %cs, %ax
+    movw    %ax, %ds
+    movzwl  %ax, %ebx
+    shll    $4, %ebx
+    leal    (ap_gdt - ap_trampoline)(%ebx), %eax
+    movl    %eax, (ap_gdt_desc - ap_trampoline + 2)
+    leal    (ap_long - ap_trampoline)(%ebx), %eax
+    movl    %eax, (ap_far - ap_trampoline)
+    lgdtl   (ap_gdt_desc - ap_trampoline)
+    movl    $0x6a0, %eax
+    movl    %eax, %cr4
+    movl    $(boot_l4 - {voff}), %eax
+    movl    %eax, %cr3
+    movl    $0xc0000080, %ecx
+    rdmsr
+    orl     $0x901, %eax
+    wrmsr
+    movl    $0x80050033, %eax          # protected mode and paging at once: compatibility mode
+    movl    %eax, %cr0
+    ljmpl   *(ap_far - ap_trampoline)
+    .code64
+ap_long:
+    movabsq $ap_start64, %rax
+    jmpq    *%rax
+    .balign 8
+ap_gdt:
+    .quad 0
+    .quad 0x00af9b000000ffff
+    .quad 0x00cf93000000ffff
+ap_gdt_desc:
+    .word 23
+    .long 0
+ap_far:
+    .long 0
+    .word 8
+    .global ap_trampoline_end
+ap_trampoline_end:
+    .balign 16
+ap_start64:
+    xorl    %eax, %eax
+    movl    %eax, %ds
+    movl    %eax, %es
+    movl    %eax, %fs
+    movl    %eax, %gs
+    movl    %eax, %ss
+    movabsq $boot_stack_top, %rsp
+    xorl    %ebp, %ebp
+    movq    {ap_entry}(%rip), %rax
+    call    *%rax
+    ud2
+
     .section .bss.boot, "aw", @nobits
     .balign 4096
     .global boot_l4
@@ -125,6 +186,7 @@ boot_stack_top:
     voff = const crate::layout::IMAGE - crate::layout::IMAGE_PHYS,
     phys = const crate::layout::IMAGE_PHYS,
     l3slot = const (crate::layout::IMAGE >> 30) & 511,
+    ap_entry = sym crate::bringup::ENTRY,
     options(att_syntax)
 );
 
@@ -164,12 +226,23 @@ pub fn grow_heap(first: abi::Mfn) -> bool {
     true
 }
 
-/// The ranges of RAM that are for guests: neither private nor a module's.
+/// Gives up the ranges of RAM that are for guests: neither private nor a module's. The hypervisor
+/// takes none for itself afterwards.
 pub fn free_memory(mut f: impl FnMut(u64, u64)) {
-    let boot = BOOT.lock();
+    TABLES.lock().reserve();
+    let mut boot = BOOT.lock();
     for r in boot.left() {
         f(r.start, r.end);
     }
+    boot.close();
+}
+
+/// Makes the blocks of CPUs 1 to `count` - 1, before [`free_memory`]. Returns how many CPUs, the
+/// first included, have theirs.
+pub fn prepare_cpus<K: Kernel>(count: u32) -> u32 {
+    let count = count.min(u32::try_from(crate::layout::MAX_CPUS).unwrap_or(1));
+    let ready = (1..count).take_while(|&cpu| prepare_cpu::<K>(cpu).is_some()).count();
+    u32::try_from(ready).unwrap_or(0).saturating_add(1)
 }
 
 /// Called by the image's entry symbol on the boot stack: makes the tables of the running system

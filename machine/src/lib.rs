@@ -8,6 +8,7 @@ pub mod apic;
 pub mod backtrace;
 pub mod boot;
 pub mod bootinfo;
+pub mod bringup;
 pub mod clock;
 pub mod cpu;
 pub mod desc;

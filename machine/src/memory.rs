@@ -108,6 +108,11 @@ impl Boot {
         Some(start)
     }
 
+    /// Nothing is left to take: what was free has an owner.
+    pub(crate) fn close(&mut self) {
+        self.count = 0;
+    }
+
     /// The free RAM that is left for guests.
     pub(crate) fn left(&self) -> &[MemoryRange] {
         self.free.get(..self.count).unwrap_or(&[])

@@ -89,6 +89,16 @@ impl Tables {
         Some(page)
     }
 
+    /// Sees to it that enough pages are left for what is mapped after boot: device registers.
+    pub(crate) fn reserve(&mut self) {
+        const ENOUGH: u64 = 64 << 12;
+        if self.page_end.wrapping_sub(self.page_next) < ENOUGH {
+            if let Some(chunk) = BOOT.lock().take(1) {
+                (self.page_next, self.page_end) = (chunk, chunk.wrapping_add(CHUNK));
+            }
+        }
+    }
+
     /// The entry for `va` at `level`, tables on the way made as needed.
     fn entry_for(&mut self, va: u64, level: u32) -> Option<&'static AtomicU64> {
         let mut at = table(self.root);
@@ -407,6 +417,12 @@ pub fn set_guest_ldt_page(cpu: usize, page: usize, frame: Option<Mfn>) {
     if page < 16 && entry(l1, slot(base, 1).wrapping_add(page)).swap(value, Relaxed) != value {
         crate::cpu::invlpg(base.wrapping_add((page as u64) << 12));
     }
+}
+
+/// Whether `cpu`'s block was made.
+pub(crate) fn has_cpu_block(cpu: u32) -> bool {
+    let area = crate::percpu::block(cpu).wrapping_add(crate::percpu::AREA);
+    walk_l1(area).is_some_and(|l1| entry(l1, slot(area, 1)).load(Relaxed) & PRESENT != 0)
 }
 
 fn walk_l1(va: u64) -> Option<&'static Table> {

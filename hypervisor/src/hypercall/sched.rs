@@ -3,7 +3,7 @@
 use super::{Args, Call, Caller};
 use abi::sched::{Poll, RemoteShutdown, SchedCmd, Shutdown, ShutdownReason};
 use abi::{Errno, Port};
-use core::sync::atomic::Ordering::{AcqRel, Release};
+use core::sync::atomic::Ordering::{AcqRel, Release, SeqCst};
 use machine::guest;
 
 /// `sched_op(command, argument)`.
@@ -50,8 +50,9 @@ fn name(reason: ShutdownReason) -> &'static str {
 fn block(caller: &Caller) {
     let v = caller.vcpu;
     v.mask_events(false);
-    v.blocked.store(true, Release);
-    // An event that came before the flag was set has not seen it.
+    // Sequentially consistent: an event that came before the flag was set has not seen it, and is
+    // seen here.
+    v.blocked.store(true, SeqCst);
     if v.upcall_pending() {
         v.blocked.store(false, Release);
     }
@@ -69,7 +70,7 @@ fn poll(caller: &Caller, p: &Poll) -> Result<(), super::Stop> {
     let only = if p.nr_ports == 1 { Some(port_at(0)?) } else { None };
     d.pollers.fetch_add(1, AcqRel);
     v.poller.arm(only);
-    v.blocked.store(true, Release);
+    v.blocked.store(true, SeqCst);
     let answered = v.upcall_pending() || {
         let mut found = false;
         for i in 0..p.nr_ports {
@@ -87,7 +88,7 @@ fn poll(caller: &Caller, p: &Poll) -> Result<(), super::Stop> {
         end_poll(caller);
     } else if p.timeout != 0 {
         v.poll_deadline.store(p.timeout, Release);
-        crate::timer::arm(v, p.timeout);
+        crate::timer::settle(v);
     }
     // `pollers` only says that somebody may poll; it is lowered when the vCPU runs again.
     v.polls.store(!answered, Release);

@@ -35,9 +35,12 @@ pub fn vcpu_op(caller: &mut Caller, a: &mut Args) -> Call {
             let first = time::now().saturating_add(t.period_ns);
             v.period_next.store(first, Release);
             v.period.store(t.period_ns, Release);
-            crate::timer::arm(&v, first);
+            crate::timer::settle(&v);
         }
-        Ok(VcpuCmd::STOP_PERIODIC_TIMER) => v.period.store(0, Release),
+        Ok(VcpuCmd::STOP_PERIODIC_TIMER) => {
+            v.period.store(0, Release);
+            crate::timer::settle(&v);
+        }
         Ok(VcpuCmd::INITIALISE) => initialise(&v, arg)?,
         Ok(VcpuCmd::UP) => {
             if !v.initialised.load(Acquire) {
@@ -48,7 +51,7 @@ pub fn vcpu_op(caller: &mut Caller, a: &mut Args) -> Call {
         }
         Ok(VcpuCmd::DOWN) => {
             v.online.store(false, Release);
-            crate::schedule::sleep(&v);
+            crate::schedule::sleep_soon(&v);
         }
         Ok(VcpuCmd::IS_UP) => return Ok(u64::from(v.online.load(Acquire))),
         Ok(VcpuCmd::GET_RUNSTATE_INFO) => guest::write(arg, &time::runstate_info(&v))?,

@@ -131,6 +131,26 @@ impl Unit {
         }
     }
 
+    /// Makes it as new, for another vCPU. Only while it is in no queue.
+    pub fn reset(&self, now: u64) {
+        debug_assert!(self.home().is_none(), "a unit in use is made as new");
+        for word in [&self.next, &self.prev, &self.cpu, &self.pin] {
+            word.set(NONE);
+        }
+        self.set_place(Place::Off);
+        self.blocked.set(true);
+        self.paused.set(false);
+        self.yielded.set(false);
+        self.vtime.set(0);
+        self.charged.set(now);
+        self.started.set(now);
+        self.quota.set(0);
+        self.set_affinity_words(CpuSet::ALL, CpuSet::ALL);
+        self.state.store(Runstate::Blocked as u8, Ordering::Relaxed);
+        self.since.set(now);
+        self.time.iter().for_each(|t| t.set(0));
+    }
+
     /// The queue whose lock guards it; `None` before it is inserted. Take that lock, then look
     /// again: it may have moved.
     pub fn home(&self) -> Option<QueueId> {

@@ -40,6 +40,25 @@ impl Queue {
         self.changed(vcpus, vcpu, unit, now)
     }
 
+    /// Says at once whether the vCPU waits for an event and whether it may not run; what
+    /// [`block`](Queue::block), [`wake`](Queue::wake), [`pause`](Queue::pause) and
+    /// [`unpause`](Queue::unpause) say one by one.
+    pub fn set_wants<V: Vcpus>(
+        &mut self,
+        vcpus: &V,
+        vcpu: Handle,
+        (blocked, paused): (bool, bool),
+        now: u64,
+    ) -> Next {
+        let Some(unit) = self.own(vcpus, vcpu) else { return Next::Nothing };
+        if unit.blocked.get() == blocked && unit.paused.get() == paused {
+            return Next::Nothing;
+        }
+        unit.blocked.set(blocked);
+        unit.paused.set(paused);
+        self.changed(vcpus, vcpu, unit, now)
+    }
+
     /// The running vCPU lets others go first, once. Its CPU is to pick.
     pub fn yield_now<V: Vcpus>(&mut self, vcpus: &V, vcpu: Handle) {
         if let Some(unit) = self.own(vcpus, vcpu) {

@@ -24,19 +24,13 @@ pub fn scheduler(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     match s.cmd {
         SCHEDOP_PUTINFO => {
             let (p, _) = SchedCredit2::read_from_prefix(s.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
-            if p.weight != 0 {
-                d.control.weight.store(p.weight, Relaxed);
-            }
-            if p.cap != CAP_UNCHANGED {
-                d.control.cap.store(p.cap, Relaxed);
-            }
+            let cap = if p.cap == CAP_UNCHANGED { crate::schedule::params(d).1 } else { p.cap };
+            crate::schedule::set_params(d, u32::from(p.weight), cap)?;
             Ok(Reply::Nothing)
         }
         SCHEDOP_GETINFO => {
-            let p = SchedCredit2 {
-                weight: d.control.weight.load(Relaxed),
-                cap: d.control.cap.load(Relaxed),
-            };
+            let (weight, cap) = crate::schedule::params(d);
+            let p = SchedCredit2 { weight, cap };
             if let Some(to) = s.u.as_mut_bytes().get_mut(..size_of::<SchedCredit2>()) {
                 to.copy_from_slice(p.as_bytes());
             }

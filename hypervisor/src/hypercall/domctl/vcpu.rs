@@ -89,7 +89,6 @@ pub fn info(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
 pub fn set_affinity(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let a: VcpuAffinity = part(u)?;
     let v = find(d, a.vcpu)?;
-    let soft = d.control.soft_affinity.get(a.vcpu as usize).ok_or(Errno::EINVAL)?;
     if a.flags & (VCPUAFFINITY_HARD | VCPUAFFINITY_SOFT) == 0
         || a.flags & !(VCPUAFFINITY_HARD | VCPUAFFINITY_SOFT) != 0
     {
@@ -100,31 +99,29 @@ pub fn set_affinity(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
         if hard.and(cpus::online()).is_empty() {
             return Err(Errno::EINVAL.into());
         }
-        crate::schedule::set_affinity(&v, hard);
+        let (_, soft) = crate::schedule::affinity(&v);
+        crate::schedule::set_affinity(&v, hard, soft)?;
         write_bitmap(&a.cpumap_hard, hard.and(cpus::online()).bits())?;
     }
     if a.flags & VCPUAFFINITY_SOFT != 0 {
-        soft.store(read_bitmap(&a.cpumap_soft)?, Relaxed);
-        write_bitmap(&a.cpumap_soft, effective_soft(&v, soft.load(Relaxed)))?;
+        let soft = CpuSet::from_bits(read_bitmap(&a.cpumap_soft)?);
+        let (hard, _) = crate::schedule::affinity(&v);
+        crate::schedule::set_affinity(&v, hard, soft)?;
+        write_bitmap(&a.cpumap_soft, soft.and(hard).and(cpus::online()).bits())?;
     }
     Ok(Reply::Nothing)
-}
-
-/// Where a vCPU will rather run: its soft affinity, within what its hard one and the machine allow.
-fn effective_soft(v: &Vcpu, soft: u64) -> u64 {
-    soft & v.affinity.load(Relaxed) & cpus::online().bits()
 }
 
 /// `XEN_DOMCTL_getvcpuaffinity`.
 pub fn get_affinity(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let a: VcpuAffinity = part(u)?;
     let v = find(d, a.vcpu)?;
-    let soft = d.control.soft_affinity.get(a.vcpu as usize).ok_or(Errno::EINVAL)?;
+    let (hard, soft) = crate::schedule::affinity(&v);
     if a.flags & VCPUAFFINITY_HARD != 0 {
-        write_bitmap(&a.cpumap_hard, v.affinity.load(Relaxed))?;
+        write_bitmap(&a.cpumap_hard, hard.bits())?;
     }
     if a.flags & VCPUAFFINITY_SOFT != 0 {
-        write_bitmap(&a.cpumap_soft, soft.load(Relaxed))?;
+        write_bitmap(&a.cpumap_soft, soft.bits())?;
     }
     Ok(Reply::Nothing)
 }

@@ -82,7 +82,7 @@ pub fn cpu_info(u: &mut [u64; 16]) -> Result<(), Stop> {
     let count = cpu_numbers();
     g.nr_cpus = count.min(g.max_cpus);
     for cpu in 0..g.nr_cpus {
-        let info = CpuInfo { idletime: cpus::get(cpu as usize).idle_ns.load(Relaxed) };
+        let info = CpuInfo { idletime: cpus::get(cpu as usize).idle_time(crate::time::now()) };
         guest::write(element(g.info, u64::from(cpu)), &info)?;
     }
     put_part(u, &g);

@@ -13,7 +13,7 @@ use abi::sysctl::{
 };
 use abi::{DomId, Errno};
 use machine::guest;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// The scheduler's number: ours answers to credit2's parameters.
 pub const SCHEDULER: u32 = abi::domctl::SCHEDULER_CREDIT2;
@@ -133,11 +133,16 @@ fn scheduler(u: &mut [u64; 16]) -> Result<(), Stop> {
     if s.sched_id != SCHEDULER {
         return Err(Errno::EINVAL.into());
     }
-    if s.cmd != abi::sysctl::SCHEDOP_GETINFO {
-        // The rate limit is fixed.
-        return Err(Errno::EOPNOTSUPP.into());
+    if s.cmd == abi::sysctl::SCHEDOP_PUTINFO {
+        let wanted = abi::sysctl::Credit2Schedule::read_from_prefix(s.u.as_bytes());
+        let (wanted, _) = wanted.map_err(|_| Errno::EINVAL)?;
+        crate::schedule::set_ratelimit_us(wanted.ratelimit_us)?;
+        return Ok(());
     }
-    let info = abi::sysctl::Credit2Schedule { ratelimit_us: 1000 };
+    if s.cmd != abi::sysctl::SCHEDOP_GETINFO {
+        return Err(Errno::EINVAL.into());
+    }
+    let info = abi::sysctl::Credit2Schedule { ratelimit_us: crate::schedule::ratelimit_us() };
     if let Some(to) = s.u.as_mut_bytes().get_mut(..4) {
         to.copy_from_slice(info.as_bytes());
     }
