@@ -10,7 +10,7 @@
 use crate::cpus::{self, CpuSet};
 use crate::domain::{self, Domain, Life, VIRQ_HANDLERS};
 use crate::frames::{self, pages};
-use crate::hypercall::{Stop, event_channel};
+use crate::hypercall::event_channel;
 use crate::vcpu::Vcpu;
 use abi::{Mfn, xen::Virq};
 use alloc::sync::Arc;
@@ -94,9 +94,9 @@ fn step(d: &Arc<Domain>, step: Step, budget: &mut Budget) -> Next {
             Next::Step(Step::Events)
         }
         Step::Events => match event_channel::close_all(d) {
-            Err(Stop::Again) => Next::Again(step),
-            // A port that cannot be closed leads nowhere: there is nobody to close it with.
-            Ok(()) | Err(Stop::Error(_)) => Next::Step(Step::Wait(ask_others())),
+            Ok(()) => Next::Step(Step::Wait(ask_others())),
+            // Also when another domain changed the other end all the while.
+            Err(_) => Next::Again(step),
         },
         Step::Wait(busy) => {
             let busy = still_busy(busy);

@@ -255,10 +255,11 @@ fn steal(d: &Arc<Domain>, mfn: Mfn) -> bool {
 /// Visits the first `count` pages of the input extents of an exchange.
 fn each_input(x: &MemoryExchange, size: u64, count: u64, mut f: impl FnMut(Mfn)) {
     for n in 0..count {
-        let extent = x.nr_exchanged.wrapping_add(n / size.max(1));
+        let (Some(index), Some(within)) = (n.checked_div(size), n.checked_rem(size)) else { return };
+        let extent = x.nr_exchanged.wrapping_add(index);
         let at = x.input.extent_start.addr().wrapping_add(extent.wrapping_mul(8));
         if let Ok(first) = guest::read::<u64>(at) {
-            f(Mfn(first.wrapping_add(n % size.max(1))));
+            f(Mfn(first.wrapping_add(within)));
         }
     }
 }
@@ -312,7 +313,7 @@ fn write_map(arg: u64, entries: &[E820Entry]) -> Result<(), Stop> {
     for (i, e) in entries.iter().take(n).enumerate() {
         guest::write(m.buffer.addr().wrapping_add((i as u64).wrapping_mul(20)), e)?;
     }
-    m.nr_entries = n as u32;
+    m.nr_entries = u32::try_from(n).unwrap_or(m.nr_entries);
     guest::write(arg, &m)?;
     Ok(())
 }
