@@ -12,7 +12,7 @@ use crate::typed::Entered;
 use crate::{
     Budget, Deferred, ENTRIES, Env, Frame, HYPERVISOR_SLOTS, Kind, Level, Pages, Pte, Reason, Stop,
 };
-use sync::atomic::Ordering;
+use sync::atomic::{AtomicU64, Ordering};
 
 /// A table that this CPU has locked.
 #[derive(Clone, Copy)]
@@ -139,13 +139,20 @@ impl<E: Env> Pages<E> {
             self.drop_pending(mfn, at.index);
             at.pending = false;
         }
-        for (index, slot) in table.iter().enumerate().skip(at.index) {
-            at.index = index;
+        let mut next = at.index;
+        while let Some(slot) = table.get(next) {
+            at.index = next;
             if budget.is_spent() {
                 return Err((at, Stop::Again));
             }
+            if next.is_multiple_of(GROUP) && is_vacant(table, next) {
+                next = next.saturating_add(GROUP);
+                budget.left = budget.left.saturating_sub(GROUP_COST);
+                continue;
+            }
+            next = next.saturating_add(1);
             let entry = Pte(slot.load(Ordering::Relaxed));
-            if entry.is_present() && !is_hypervisor_slot(level, index) {
+            if entry.is_present() && !is_hypervisor_slot(level, at.index) {
                 let taken = match level.below() {
                     None => self.take_l1_entry(owner, owner, entry).map_err(Stop::Refused),
                     Some(below) => self.take_upper_entry(this, below, entry, budget),
@@ -183,14 +190,20 @@ impl<E: Env> Pages<E> {
             }
             at.pending = false;
         }
-        let held = table.get(..at.index.min(ENTRIES))?;
-        for (index, slot) in held.iter().enumerate().rev() {
+        at.index = at.index.min(ENTRIES);
+        while let Some(index) = at.index.checked_sub(1) {
             if budget.is_spent() {
                 return Some(at);
             }
+            let group = at.index.saturating_sub(GROUP);
+            if at.index.is_multiple_of(GROUP) && is_vacant(table, group) {
+                at.index = group;
+                budget.left = budget.left.saturating_sub(GROUP_COST);
+                continue;
+            }
             at.index = index;
             if !is_hypervisor_slot(level, index) {
-                let entry = Pte(slot.load(Ordering::Relaxed));
+                let entry = Pte(table.get(index)?.load(Ordering::Relaxed));
                 if let Some(rest) = self.release_entry(frame, mfn, level, entry, budget) {
                     // The record takes the token over, as the pending mark.
                     rest.into_mfn();
@@ -301,7 +314,20 @@ impl<E: Env> Pages<E> {
     }
 }
 
-/// Whether a slot belongs to the hypervisor, whatever a guest wrote there.
+
+/// Entries that are looked at together: tables are sparse, and most groups hold nothing.
+const GROUP: usize = 8;
+const GROUP_COST: u32 = 8;
+
+/// Whether no entry of the group from `first` on is present.
+#[inline]
+fn is_vacant(table: &[AtomicU64; ENTRIES], first: usize) -> bool {
+    let group = table.get(first..first.saturating_add(GROUP)).unwrap_or(&[]);
+    let all = group.iter().fold(0, |bits, slot| bits | slot.load(Ordering::Relaxed));
+    !Pte(all).is_present()
+}
+
+/// Whether the slot of a table of `level` is the hypervisor's.
 #[inline]
 pub(crate) fn is_hypervisor_slot(level: Level, index: usize) -> bool {
     level == Level::L4 && HYPERVISOR_SLOTS.contains(&index)

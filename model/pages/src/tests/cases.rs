@@ -78,7 +78,7 @@ fn one_unit_at_a_time_comes_to_the_same_end() {
         turns += 1;
         assert!(turns < 3000);
     }
-    assert!(turns > 2000, "{turns}");
+    assert!(turns > 250, "{turns}");
     assert_eq!(snap(&pages, 10).uses, 1);
     let mut tokens = Tokens::default();
     tokens.deferred.extend(pages.unpin(Mfn(4), D1, &mut Budget::new(1)).unwrap());
@@ -134,7 +134,7 @@ fn superpages_reserved_bits_and_the_hypervisors_slots_are_refused() {
     for index in HYPERVISOR_SLOTS {
         for new in [0, entry(3, RW)] {
             let Err(Stop::Refused(reason)) = set(&pages, 4, index, new) else { panic!() };
-            assert_eq!(reason.errno(), Errno::EPERM);
+            assert_eq!(reason.errno(), Errno::EINVAL);
         }
     }
     set(&pages, 4, HYPERVISOR_SLOTS.end, entry(3, RW)).unwrap();
