@@ -30,10 +30,14 @@ struct Entry {
 /// Enters the kernel. A kernel whose stack cannot take the frame has crashed.
 fn enter(v: &Arc<Vcpu>, regs: &mut GuestRegs, entry: &Entry) {
     if entry.address == 0 || !guest_code(entry.address) {
-        return v.domain.crash(v.id, regs, format_args!(
-            "no handler for vector {} at {:#x} (error {:#x})",
-            regs.vector, regs.rip, regs.error_code
-        ));
+        return v.domain.crash(
+            v.id,
+            regs,
+            format_args!(
+                "no handler for vector {} at {:#x} (error {:#x})",
+                regs.vector, regs.rip, regs.error_code
+            ),
+        );
     }
     let from_kernel = v.in_kernel();
     let sp = if from_kernel {
@@ -65,10 +69,14 @@ fn enter(v: &Arc<Vcpu>, regs: &mut GuestRegs, entry: &Entry) {
     let to = (sp & !15).wrapping_sub(len as u64);
     let bytes = frame.as_bytes().get(..len).unwrap_or(&[]);
     if guest::write_bytes(to, bytes).is_err() {
-        return v.domain.crash(v.id, regs, format_args!(
-            "the kernel's stack at {sp:#x} cannot take a frame (vector {}, rip {:#x})",
-            regs.vector, regs.rip
-        ));
+        return v.domain.crash(
+            v.id,
+            regs,
+            format_args!(
+                "the kernel's stack at {sp:#x} cannot take a frame (vector {}, rip {:#x})",
+                regs.vector, regs.rip
+            ),
+        );
     }
     if entry.mask {
         v.mask_events(true);
@@ -145,11 +153,19 @@ pub fn failsafe(v: &Arc<Vcpu>, regs: &mut GuestRegs) {
 /// `iret` (hypercall 23), for the cases that the entry code's short path leaves.
 pub fn iret(v: &Arc<Vcpu>, regs: &mut GuestRegs) {
     let Ok(frame) = guest::read::<IretContext>(regs.rsp) else {
-        return v.domain.crash(v.id, regs, format_args!("iret with a bad stack at {:#x}", regs.rsp));
+        return v.domain.crash(
+            v.id,
+            regs,
+            format_args!("iret with a bad stack at {:#x}", regs.rsp),
+        );
     };
     if frame.cs & 3 == 3 {
         if v.hot.cr3_user() == 0 {
-            return v.domain.crash(v.id, regs, format_args!("iret to user mode without user page tables"));
+            return v.domain.crash(
+                v.id,
+                regs,
+                format_args!("iret to user mode without user page tables"),
+            );
         }
         machine::paging::toggle_mode(v.hot);
     }

@@ -3,7 +3,10 @@
 use crate::domain::Domain;
 use crate::frames;
 use abi::Errno;
-use core::sync::atomic::{AtomicU64, Ordering::{AcqRel, Acquire}};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire},
+};
 
 /// Sum of all claims not yet used.
 static OUTSTANDING: AtomicU64 = AtomicU64::new(0);

@@ -202,19 +202,14 @@ pub fn init() -> bool {
     let total = ram.fold(0u64, |sum, r| sum.wrapping_add(r.end.wrapping_sub(r.start) >> 12));
     TOTAL.store(total, Ordering::Relaxed);
     mark_io(info.memory());
-    crate::info!(
-        "System RAM: {} MiB; {} MiB free for guests",
-        total >> 8,
-        free_pages >> 8
-    );
+    crate::info!("System RAM: {} MiB; {} MiB free for guests", total >> 8, free_pages >> 8);
     true
 }
 
 /// What has a record but is not RAM above 1 MiB belongs to the I/O domain.
 fn mark_io(map: &[machine::bootinfo::MemoryRange]) {
-    let is_ram = |mfn: u64| {
-        map.iter().any(|r| r.kind == 1 && r.start >> 12 <= mfn && mfn < r.end >> 12)
-    };
+    let is_ram =
+        |mfn: u64| map.iter().any(|r| r.kind == 1 && r.start >> 12 <= mfn && mfn < r.end >> 12);
     for mfn in 0..256 {
         assign_io(Mfn(mfn));
     }

@@ -22,7 +22,12 @@ pub struct Permissions {
 impl Permissions {
     /// Everything but the hypervisor's own devices for dom0, nothing for others.
     pub fn new(privileged: bool) -> Self {
-        Permissions { all: privileged, memory: Vec::new(), ports: Vec::new(), interrupts: Vec::new() }
+        Permissions {
+            all: privileged,
+            memory: Vec::new(),
+            ports: Vec::new(),
+            interrupts: Vec::new(),
+        }
     }
 
     /// What may be done with a frame of I/O memory. What the hypervisor keeps to itself nobody

@@ -104,7 +104,9 @@ fn wake_cpus(count: u32) {
     crate::info!("Brought up {} CPUs", cpus::online().len());
     let warp = bringup::tsc_warp();
     if warp != 0 {
-        crate::warning!("The CPUs' time-stamp counters differ by {warp} ticks or more: time will jump");
+        crate::warning!(
+            "The CPUs' time-stamp counters differ by {warp} ticks or more: time will jump"
+        );
     }
 }
 
@@ -143,7 +145,9 @@ fn banner() {
 /// Says what is done about what CPUs leak.
 fn mitigations() {
     crate::info!("Speculative mitigation facilities:");
-    crate::info!("  Compiled-in: direct dispatch (no jump tables), SMAP guards, patchable entry and exit");
+    crate::info!(
+        "  Compiled-in: direct dispatch (no jump tables), SMAP guards, patchable entry and exit"
+    );
     let mut any = false;
     for what in machine::patch::applied() {
         crate::info!("  Applied: {what}");

@@ -4,7 +4,9 @@ use crate::domain::Domain;
 use abi::{Errno, Mfn, VcpuId};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use events::Poller;
 use machine::fpu::{FpuArea, Segments};
 use machine::hot::Hot;

@@ -194,8 +194,8 @@ use crate::bootinfo::BootInfo;
 use crate::entry::Kernel;
 use crate::memory::{BOOT, CHUNK};
 use crate::once::Once;
-use crate::static_ref::StaticRef;
 use crate::paging::{self, TABLES};
+use crate::static_ref::StaticRef;
 
 /// What a multiboot loader leaves in eax.
 const MULTIBOOT_MAGIC: u32 = 0x2bad_b002;

@@ -162,7 +162,11 @@ fn wait(ns: u64, done: impl Fn() -> bool) {
 
 /// This CPU's APIC identifier, before its APIC is on.
 fn own_apic_id() -> u32 {
-    if cpuid(0, 0)[0] >= 0xb && cpuid(0xb, 0)[1] != 0 { cpuid(0xb, 0)[3] } else { cpuid(1, 0)[1] >> 24 }
+    if cpuid(0, 0)[0] >= 0xb && cpuid(0xb, 0)[1] != 0 {
+        cpuid(0xb, 0)[3]
+    } else {
+        cpuid(1, 0)[1] >> 24
+    }
 }
 
 /// A new CPU, on the boot stack: no locks here, they need the CPU's own.

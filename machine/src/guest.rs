@@ -93,7 +93,12 @@ pub fn write<T: IntoBytes + Immutable>(to: u64, value: &T) -> Result<(), BadAddr
 
 /// Compares the `size` (1, 2, 4 or 8) bytes at `at` with `old` and replaces them by `new`, in one
 /// atomic step. `Ok(Err(seen))` when they differ.
-pub fn compare_exchange(at: u64, size: u8, old: u64, new: u64) -> Result<Result<(), u64>, BadAddress> {
+pub fn compare_exchange(
+    at: u64,
+    size: u8,
+    old: u64,
+    new: u64,
+) -> Result<Result<(), u64>, BadAddress> {
     if !guest_range(at, u64::from(size)) {
         return Err(BadAddress);
     }

@@ -220,7 +220,8 @@ fn exchange_one(d: &Arc<Domain>, x: &MemoryExchange, per: u64) -> Result<(), Err
     let mut stolen = 0u64;
     let mut failed = false;
     'outer: for k in 0..per {
-        let at = inp.extent_start.addr().wrapping_add(x.nr_exchanged.wrapping_add(k).wrapping_mul(8));
+        let at =
+            inp.extent_start.addr().wrapping_add(x.nr_exchanged.wrapping_add(k).wrapping_mul(8));
         let Ok(first) = guest::read::<u64>(at) else {
             failed = true;
             break;
@@ -255,7 +256,9 @@ fn steal(d: &Arc<Domain>, mfn: Mfn) -> bool {
 /// Visits the first `count` pages of the input extents of an exchange.
 fn each_input(x: &MemoryExchange, size: u64, count: u64, mut f: impl FnMut(Mfn)) {
     for n in 0..count {
-        let (Some(index), Some(within)) = (n.checked_div(size), n.checked_rem(size)) else { return };
+        let (Some(index), Some(within)) = (n.checked_div(size), n.checked_rem(size)) else {
+            return;
+        };
         let extent = x.nr_exchanged.wrapping_add(index);
         let at = x.input.extent_start.addr().wrapping_add(extent.wrapping_mul(8));
         if let Ok(first) = guest::read::<u64>(at) {

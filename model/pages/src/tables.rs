@@ -314,7 +314,6 @@ impl<E: Env> Pages<E> {
     }
 }
 
-
 /// Entries that are looked at together: tables are sparse, and most groups hold nothing.
 const GROUP: usize = 8;
 const GROUP_COST: u32 = 8;

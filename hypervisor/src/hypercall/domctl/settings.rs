@@ -23,7 +23,8 @@ pub fn scheduler(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     }
     match s.cmd {
         SCHEDOP_PUTINFO => {
-            let (p, _) = SchedCredit2::read_from_prefix(s.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
+            let (p, _) =
+                SchedCredit2::read_from_prefix(s.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
             let cap = if p.cap == CAP_UNCHANGED { crate::schedule::params(d).1 } else { p.cap };
             crate::schedule::set_params(d, u32::from(p.weight), cap)?;
             Ok(Reply::Nothing)

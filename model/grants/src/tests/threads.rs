@@ -38,7 +38,8 @@ fn maps_and_unmaps_on_many_cpus_leave_nothing_behind() {
                         unmap_one(table, maptrack, handle);
                     }
                     if number == 1 && word.is_multiple_of(64) {
-                        let wanted = if word.is_multiple_of(128) { Version::V1 } else { Version::V2 };
+                        let wanted =
+                            if word.is_multiple_of(128) { Version::V1 } else { Version::V2 };
                         table.admin().set_version(wanted).unwrap();
                     }
                 }
