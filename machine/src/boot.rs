@@ -296,7 +296,7 @@ fn prepare(info: u32, heap: &'static crate::heap::Heap) -> Option<()> {
 /// Makes the block of `cpu`: stub, area, descriptor tables, stacks.
 pub(crate) fn prepare_cpu<K: Kernel>(cpu: u32) -> Option<()> {
     let [stub, area, gdt] = TABLES.lock().map_cpu(cpu)?;
-    let at = |phys: u64| crate::layout::DIRECT_MAP.wrapping_add(phys) as usize;
+    let at = |phys: u64| crate::num::index(crate::layout::DIRECT_MAP.wrapping_add(phys));
     let stub = core::ptr::with_exposed_provenance_mut::<[u8; 4096]>(at(stub));
     // SAFETY: a private page, fresh, used by nobody until the CPU starts.
     crate::desc::stub_code::<K>(cpu, unsafe { &mut *stub });

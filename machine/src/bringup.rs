@@ -185,7 +185,7 @@ extern "C" fn arrive<K: Kernel>() -> ! {
 }
 
 extern "C" fn own_stack<K: Kernel>() -> ! {
-    let cpu = percpu::cpu_id() as u32;
+    let cpu = crate::num::low32(percpu::cpu_id() as u64);
     crate::desc::load(cpu);
     crate::desc::init_syscall(cpu);
     compare_tsc();

@@ -93,7 +93,8 @@ impl Tables {
     pub(crate) fn reserve(&mut self) {
         const ENOUGH: u64 = 64 << 12;
         if self.page_end.wrapping_sub(self.page_next) < ENOUGH {
-            if let Some(chunk) = BOOT.lock().take(1) {
+            let chunk = BOOT.lock().take(1);
+            if let Some(chunk) = chunk {
                 (self.page_next, self.page_end) = (chunk, chunk.wrapping_add(CHUNK));
             }
         }

@@ -6,14 +6,14 @@
 
 use crate::cpu::{cpuid, rdmsr_safe};
 use crate::layout::{DIRECT_MAP, IMAGE, IMAGE_PHYS};
+use crate::num::index;
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// `stac` or `clac`, three bytes.
 pub(crate) const SMAP: u8 = 1;
-/// Five bytes on every way in from a guest.
-pub(crate) const ENTRY: u8 = 2;
-/// Five bytes on every way out to a guest.
+/// Five bytes on every way out to a guest. On every way in there are five as well, of kind 2, which
+/// nothing fills yet.
 pub(crate) const EXIT: u8 = 3;
 
 /// One place.
@@ -59,7 +59,7 @@ pub(crate) fn apply() {
     let verw = needs_verw();
     let start = (&raw const __patch_start).cast::<Site>();
     let end = (&raw const __patch_end).cast::<Site>();
-    let len = end.addr().wrapping_sub(start.addr()) / size_of::<Site>();
+    let len = end.addr().wrapping_sub(start.addr()).checked_div(size_of::<Site>()).unwrap_or(0);
     // SAFETY: the linker script puts the table, whole and constant, between the two symbols.
     let sites = unsafe { core::slice::from_raw_parts(start, len) };
     for site in sites {
@@ -83,7 +83,7 @@ fn call(at: u64, target: u64) -> [u8; 5] {
 
 fn write(at: u64, bytes: &[u8]) {
     let phys = at.wrapping_sub(IMAGE).wrapping_add(IMAGE_PHYS);
-    let to = core::ptr::with_exposed_provenance_mut::<u8>(DIRECT_MAP.wrapping_add(phys) as usize);
+    let to = core::ptr::with_exposed_provenance_mut::<u8>(index(DIRECT_MAP.wrapping_add(phys)));
     // SAFETY: a place that the assembly set aside in the image, seen through the direct map; no CPU
     // executes it now, and the jump back from here serialises none too late: no guest runs yet.
     unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
