@@ -1,131 +1,200 @@
 //! The hypervisor's console: a ring that keeps what was printed, and a serial port.
 
 use crate::options::options;
+use crate::util::index;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-use machine::lock::Lock;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use machine::lock::{Lock, LockGuard};
 use machine::serial::{Format, Uart};
+pub use ::options::Level;
+use ::options::log::{RateLimit, Shown, Times, Verdict};
+use ::options::{Levels, Stamp};
 
-/// Bytes of the ring that can be read back (`xl dmesg`).
-pub const RING_SIZE: usize = 64 << 10;
+/// Bytes that can be read back (`xl dmesg`) unless `conring_size` asks for more.
+const RING_SIZE: usize = 64 << 10;
+/// Bytes of the ring at most.
+const RING_MAX: u64 = 1 << 20;
 
-/// How much a message matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// Something failed.
-    Error,
-    /// Something is doubtful.
-    Warning,
-    /// Worth knowing.
-    Info,
-    /// For those who look for a fault.
-    Debug,
-}
-
+/// The bytes printed last.
 struct Ring {
-    bytes: [u8; RING_SIZE],
-    /// Bytes ever written; the ring holds the last [`RING_SIZE`] of them.
+    first: [u8; RING_SIZE],
+    /// Takes the place of `first` once it was allocated.
+    large: &'static mut [u8],
+    /// Bytes ever written; the ring holds the last of them.
     written: u64,
     /// Everything before this was cleared by a reader.
     cleared: u64,
-    uart: Option<Uart>,
-    at_line_start: bool,
 }
 
-static RING: Lock<Ring> = Lock::new(Ring {
-    bytes: [0; RING_SIZE],
-    written: 0,
-    cleared: 0,
-    uart: None,
-    at_line_start: true,
-});
-static GUEST_LEVEL: AtomicU8 = AtomicU8::new(Level::Warning as u8);
-static LEVEL: AtomicU8 = AtomicU8::new(Level::Debug as u8);
-/// Set while a panic prints: the lock is ignored as far as possible.
-static PANICKING: AtomicBool = AtomicBool::new(false);
-
 impl Ring {
+    fn bytes(&mut self) -> &mut [u8] {
+        if self.large.is_empty() { &mut self.first } else { self.large }
+    }
+
+    /// The byte at a position counted since boot. The ring's size is a power of two.
+    fn at(&mut self, position: u64) -> Option<&mut u8> {
+        let bytes = self.bytes();
+        let mask = bytes.len().wrapping_sub(1);
+        bytes.get_mut(index(position) & mask)
+    }
+
+    fn oldest(&mut self) -> u64 {
+        let len = self.bytes().len() as u64;
+        self.written.saturating_sub(len).max(self.cleared)
+    }
+
     fn put(&mut self, byte: u8) {
-        let at = (self.written % RING_SIZE as u64) as usize;
-        if let Some(slot) = self.bytes.get_mut(at) {
+        let position = self.written;
+        if let Some(slot) = self.at(position) {
             *slot = byte;
         }
-        self.written = self.written.wrapping_add(1);
-        if let Some(uart) = &self.uart {
-            if byte == b'\n' {
-                uart.put(b'\r');
-            }
-            uart.put(byte);
-        }
+        self.written = position.wrapping_add(1);
     }
 }
 
-/// Prints `prefix` at the start of each line.
+struct Console {
+    ring: Ring,
+    uart: Option<Uart>,
+    at_line_start: bool,
+    own: Levels,
+    guest: Levels,
+    stamp: Stamp,
+    /// Messages about guests, which could otherwise fill the log.
+    limit: RateLimit,
+}
+
+static CONSOLE: Lock<Console> = Lock::new(Console {
+    ring: Ring { first: [0; RING_SIZE], large: &mut [], written: 0, cleared: 0 },
+    uart: None,
+    at_line_start: true,
+    own: Levels::OWN,
+    guest: Levels::GUEST,
+    stamp: Stamp::None,
+    limit: RateLimit::new(),
+});
+/// Set while a panic prints: the lock is ignored as far as possible.
+static PANICKING: AtomicBool = AtomicBool::new(false);
+
+fn send(uart: Option<&Uart>, byte: u8) {
+    if let Some(uart) = uart {
+        if byte == b'\n' {
+            uart.put(b'\r');
+        }
+        uart.put(byte);
+    }
+}
+
+impl Console {
+    fn put(&mut self, byte: u8) {
+        self.ring.put(byte);
+        send(self.uart.as_ref(), byte);
+        self.at_line_start = byte == b'\n';
+    }
+}
+
+/// Prints a prefix at the start of each line.
 struct Prefixed<'a> {
-    ring: &'a mut Ring,
-    prefix: &'static str,
+    console: &'a mut Console,
+    stamp: Shown,
+}
+
+/// Prints bytes as they are.
+struct Plain<'a>(&'a mut Console);
+
+impl Write for Plain<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        s.bytes().for_each(|b| self.0.put(b));
+        Ok(())
+    }
 }
 
 impl Write for Prefixed<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for byte in s.bytes() {
-            if self.ring.at_line_start {
-                self.prefix.bytes().for_each(|b| self.ring.put(b));
+            if self.console.at_line_start {
+                write!(Plain(self.console), "(XEN) {}", self.stamp)?;
             }
-            self.ring.put(byte);
-            self.ring.at_line_start = byte == b'\n';
+            self.console.put(byte);
         }
         Ok(())
     }
 }
 
 /// Uses this port from here on, and sends it what was printed so far.
-pub fn attach_serial(uart: Uart) {
-    let mut ring = RING.lock();
-    for i in 0..ring.written {
-        let byte = ring.bytes.get((i % RING_SIZE as u64) as usize).copied().unwrap_or(b'?');
-        if byte == b'\n' {
-            uart.put(b'\r');
-        }
-        uart.put(byte);
+fn attach_serial(uart: Uart) {
+    let mut console = CONSOLE.lock();
+    let (from, to) = (console.ring.oldest(), console.ring.written);
+    for position in from..to {
+        let byte = console.ring.at(position).map_or(b'?', |b| *b);
+        send(Some(&uart), byte);
     }
-    ring.uart = Some(uart);
+    console.uart = Some(uart);
 }
 
-/// Sets what is printed of the hypervisor's and of guests' messages.
-pub fn set_levels(own: Level, guest: Level) {
-    LEVEL.store(own as u8, Relaxed);
-    GUEST_LEVEL.store(guest as u8, Relaxed);
+/// The lock; while a panic prints, for a while only.
+fn lock() -> Option<LockGuard<'static, Console>> {
+    if !PANICKING.load(Relaxed) {
+        return Some(CONSOLE.lock());
+    }
+    for _ in 0..10_000_000u32 {
+        if let Some(console) = CONSOLE.try_lock() {
+            return Some(console);
+        }
+    }
+    None
 }
 
 /// Prints a line of the hypervisor's own.
 pub fn print(level: Level, args: fmt::Arguments<'_>) {
-    if level as u8 <= LEVEL.load(Relaxed) {
-        emit("(XEN) ", args);
+    if let Some(mut console) = lock() {
+        let levels = console.own;
+        judged(&mut console, levels, level, args);
     }
 }
 
 /// Prints a line about something that a guest caused.
 pub fn print_guest(level: Level, args: fmt::Arguments<'_>) {
-    if level as u8 <= GUEST_LEVEL.load(Relaxed) {
-        emit("(XEN) ", args);
+    if let Some(mut console) = lock() {
+        let levels = console.guest;
+        judged(&mut console, levels, level, args);
     }
 }
 
-fn emit(prefix: &'static str, args: fmt::Arguments<'_>) {
-    let mut ring = if PANICKING.load(Relaxed) {
-        let mut tries = 0u32;
-        loop {
-            match RING.try_lock() {
-                Some(r) => break r,
-                None if tries < 10_000_000 => tries = tries.wrapping_add(1),
-                None => return,
+/// Prints a line if nobody else prints: for where the lock's holder may have been interrupted.
+pub fn try_print(level: Level, args: fmt::Arguments<'_>) {
+    if let Some(mut console) = CONSOLE.try_lock() {
+        let levels = console.own;
+        judged(&mut console, levels, level, args);
+    }
+}
+
+fn judged(console: &mut Console, levels: Levels, level: Level, args: fmt::Arguments<'_>) {
+    match levels.verdict(level) {
+        Verdict::Print => line(console, args),
+        Verdict::Limit => match console.limit.pass(crate::time::now()) {
+            None => {}
+            Some(0) => line(console, args),
+            Some(missed) => {
+                line(console, format_args!("{missed} messages were suppressed"));
+                line(console, args);
             }
-        }
-    } else {
-        RING.lock()
+        },
+        Verdict::Drop => {}
+    }
+}
+
+fn line(console: &mut Console, args: fmt::Arguments<'_>) {
+    let times = match console.stamp {
+        Stamp::None => Times::default(),
+        _ => Times {
+            boot: crate::time::now(),
+            wall: crate::time::wall_nanos(),
+            counter: machine::cpu::rdtsc(),
+        },
     };
-    let mut out = Prefixed { ring: &mut ring, prefix };
+    let stamp = Shown(console.stamp, times);
+    let mut out = Prefixed { console, stamp };
     // Writing to the ring cannot fail.
     let _ = out.write_fmt(args);
     let _ = out.write_str("\n");
@@ -133,10 +202,14 @@ fn emit(prefix: &'static str, args: fmt::Arguments<'_>) {
 
 /// Prints a guest's console text as it is.
 pub fn write_raw(bytes: &[u8]) {
-    let mut ring = RING.lock();
+    let to_ring = options().console_to_ring;
+    let mut console = CONSOLE.lock();
     for &b in bytes {
-        ring.put(b);
-        ring.at_line_start = b == b'\n';
+        if to_ring {
+            console.ring.put(b);
+        }
+        send(console.uart.as_ref(), b);
+        console.at_line_start = b == b'\n';
     }
 }
 
@@ -147,22 +220,22 @@ pub fn panicking() {
 
 /// Next byte of the serial port's input.
 pub fn read_serial() -> Option<u8> {
-    RING.lock().uart.as_ref().and_then(|u| u.get())
+    CONSOLE.lock().uart.as_ref().and_then(|u| u.get())
 }
 
 /// Copies up to `to.len()` bytes from position `from` (counted since boot) on; returns the position
 /// of the first byte copied and how many.
 pub fn read_ring(from: u64, to: &mut [u8]) -> (u64, usize) {
-    let ring = RING.lock();
-    let oldest = ring.written.saturating_sub(RING_SIZE as u64).max(ring.cleared);
-    let start = from.max(oldest);
+    let mut console = CONSOLE.lock();
+    let ring = &mut console.ring;
+    let start = from.max(ring.oldest());
     let mut n = 0usize;
     for slot in to.iter_mut() {
-        let pos = start.wrapping_add(n as u64);
-        if pos >= ring.written {
+        let position = start.wrapping_add(n as u64);
+        if position >= ring.written {
             break;
         }
-        *slot = ring.bytes.get((pos % RING_SIZE as u64) as usize).copied().unwrap_or(b'?');
+        *slot = ring.at(position).map_or(b'?', |b| *b);
         n = n.wrapping_add(1);
     }
     (start, n)
@@ -170,25 +243,58 @@ pub fn read_ring(from: u64, to: &mut [u8]) -> (u64, usize) {
 
 /// Forgets what was printed so far.
 pub fn clear_ring() {
-    let mut ring = RING.lock();
-    ring.cleared = ring.written;
+    let mut console = CONSOLE.lock();
+    console.ring.cleared = console.ring.written;
 }
 
 /// How many bytes were ever printed.
 pub fn written() -> u64 {
-    RING.lock().written
+    CONSOLE.lock().ring.written
 }
 
 /// Takes the levels and the port from the command line.
 pub fn init() {
     let o = options();
-    set_levels(o.loglvl, o.guest_loglvl);
+    {
+        let mut console = CONSOLE.lock();
+        (console.own, console.guest, console.stamp) = (o.loglvl, o.guest_loglvl, o.timestamps);
+    }
     if let Some(base) = o.console_port() {
-        let uart = Uart::new(base, 4);
-        if uart.init(Some(o.com1_baud), Format::EIGHT_N_ONE) {
+        let uart = Uart::new(base, o.com1.irq);
+        let format = Format::parse(&o.com1.format).unwrap_or(Format::EIGHT_N_ONE);
+        if uart.init(o.com1.baud, format) {
             attach_serial(uart);
         }
     }
+}
+
+/// Makes the ring as large as the command line asks, once there is memory to allocate.
+pub fn enlarge_ring() {
+    let Some(asked) = options().conring_size else { return };
+    // A power of two, as large as asked or larger.
+    let size = index(asked.min(RING_MAX).next_power_of_two());
+    if size <= RING_SIZE {
+        return;
+    }
+    // The heap has just what building dom0 takes: the ring brings its own room.
+    let mut ring = Vec::new();
+    if !crate::frames::grow_heap() || ring.try_reserve_exact(size).is_err() {
+        return crate::warning!("No memory for a console ring of {} KiB", size >> 10);
+    }
+    ring.resize(size, 0u8);
+    let ring = ring.leak();
+    {
+        let old = &mut CONSOLE.lock().ring;
+        let mask = size.wrapping_sub(1);
+        for position in old.oldest()..old.written {
+            let byte = old.at(position).map_or(b'?', |b| *b);
+            if let Some(slot) = ring.get_mut(index(position) & mask) {
+                *slot = byte;
+            }
+        }
+        old.large = ring;
+    }
+    crate::info!("Allocated console ring of {} KiB.", size >> 10);
 }
 
 /// An error of the hypervisor's.
@@ -219,7 +325,7 @@ macro_rules! guest_debug {
 
 /// Lets the serial port interrupt when it receives.
 pub fn enable_input() {
-    if let Some(uart) = RING.lock().uart.as_ref() {
+    if let Some(uart) = CONSOLE.lock().uart.as_ref() {
         uart.set_receive_interrupt(true);
     }
 }

@@ -17,10 +17,6 @@ use core::sync::atomic::Ordering::Release;
 use machine::memory::{self, Scratch};
 use pages::{Budget, Kind, Level};
 
-/// Memory that is left for the hypervisor and other domains when `dom0_mem` is not given.
-const RESERVE_SHARE: u64 = 16;
-const RESERVE_MAX: u64 = 128 << 20;
-
 /// Why there is no dom0.
 #[derive(Debug)]
 pub enum Failure {
@@ -199,7 +195,8 @@ fn give_back(start: u64, end: u64) {
 #[inline(never)]
 fn make_domain() -> Result<Arc<Domain>, Failure> {
     let online = crate::cpus::online().len().max(1);
-    let vcpus = options().dom0_max_vcpus.unwrap_or(online).min(crate::domain::MAX_VCPUS);
+    let vcpus = options().dom0_max_vcpus.map_or(online, |range| range.choose(online));
+    let vcpus = vcpus.min(crate::domain::MAX_VCPUS);
     Domain::create(&Config {
         id: DomId(0),
         privileged: true,
@@ -219,12 +216,8 @@ fn make_domain() -> Result<Arc<Domain>, Failure> {
 fn populate(d: &Arc<Domain>) -> Result<Pages, Failure> {
     let o = options();
     let free = frames::heap().free_pages();
-    let reserve = (free / RESERVE_SHARE).min(RESERVE_MAX >> 12);
-    let available = free.saturating_sub(reserve);
-    let wanted = o.dom0_mem.map_or(available, |bytes| bytes >> 12);
-    let wanted = wanted.max(o.dom0_min_mem.map_or(0, |b| b >> 12));
-    let count = wanted.min(o.dom0_max_mem.map_or(u64::MAX, |b| b >> 12)).min(free);
-    d.memory.lock().max = o.dom0_max_mem.map_or(u64::MAX >> 12, |b| b >> 12).max(count);
+    let count = o.dom0_mem.pages(free);
+    d.memory.lock().max = o.dom0_mem.limit(free).min(u64::MAX >> 12).max(count);
     let mut all = Pages { runs: Vec::new(), count: 0 };
     let mut order = 11u32;
     while all.count < count {

@@ -164,13 +164,18 @@ const HEAP_RESERVE: usize = 768 << 10;
 /// Makes sure that the heap has room for what is about to be made.
 pub fn make_heap_room() {
     if machine::boot::heap_free() < HEAP_RESERVE {
-        let block = heap().alloc(9, None);
-        if let Some(mfn) = block {
-            if !machine::boot::grow_heap(mfn) {
-                free(mfn, 9);
-            }
-        }
+        grow_heap();
     }
+}
+
+/// Gives the heap 2 MiB more; `false` when there is no such block.
+pub fn grow_heap() -> bool {
+    let Some(mfn) = heap().alloc(9, None) else { return false };
+    let grown = machine::boot::grow_heap(mfn);
+    if !grown {
+        free(mfn, 9);
+    }
+    grown
 }
 
 /// A page for the hypervisor to share with a domain, zeroed.

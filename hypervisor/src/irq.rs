@@ -318,10 +318,11 @@ pub fn init() -> bool {
 
 /// Lets the serial port interrupt.
 pub fn init_serial() {
-    if crate::options::options().console_port().is_none() {
+    let com = &crate::options::options().com1;
+    if crate::options::options().console_port().is_none() || com.irq == 0 {
         return;
     }
-    if let Some(line) = ioapic::gsi_for_isa(4) {
+    if let Some(line) = ioapic::gsi_for_isa(com.irq) {
         SERIAL_LINE.store(line.gsi, Relaxed);
         ioapic::route(line, VECTOR_SERIAL, destination(), false);
         crate::console::enable_input();

@@ -39,7 +39,7 @@ fn take(byte: u8) -> bool {
     if switch != 0 && byte == switch & 0x1f {
         if SWITCH.fetch_add(1, Relaxed) == 2 {
             SWITCH.store(0, Relaxed);
-            toggle(switch);
+            toggle();
             return false;
         }
     } else {
@@ -61,13 +61,26 @@ fn take(byte: u8) -> bool {
     true
 }
 
-fn toggle(switch: u8) {
-    let ours = !OURS.fetch_xor(true, Relaxed);
-    let to = if ours { "Xen" } else { "DOM0" };
-    crate::info!(
-        "*** Serial input to {to} (type 'CTRL-{}' three times to switch input)",
-        char::from(switch)
-    );
+/// dom0 is about to run: input is its own from here on, unless the command line says otherwise.
+pub fn start(to_dom0: bool) {
+    OURS.store(!to_dom0, Relaxed);
+    announce();
+}
+
+fn toggle() {
+    OURS.fetch_xor(true, Relaxed);
+    announce();
+}
+
+fn announce() {
+    let to = if OURS.load(Relaxed) { "Xen" } else { "DOM0" };
+    match options().conswitch {
+        0 => crate::info!("*** Serial input to {to}"),
+        letter => crate::info!(
+            "*** Serial input to {to} (type 'CTRL-{}' three times to switch input)",
+            char::from(letter)
+        ),
+    }
 }
 
 /// Next byte for dom0.

@@ -1,7 +1,7 @@
 //! From the first instruction in Rust to the first in dom0.
 
-use crate::options::{self, Problem};
-use crate::{Ferroxen, console, cpus, dom0, frames, irq, policy, schedule, time};
+use crate::options::{self, options};
+use crate::{Ferroxen, console, cpus, dom0, frames, irq, policy, schedule, serial_input, time};
 use machine::acpi::Processor;
 use machine::bringup::{self, Trampoline};
 use machine::layout::MAX_CPUS;
@@ -22,7 +22,7 @@ fn other(cpu: usize) -> ! {
 fn first() -> ! {
     cpus::set_online(0);
     schedule::add_cpu(0);
-    parse_command_line();
+    options::read_command_line();
     console::init();
     banner();
     mitigations();
@@ -38,14 +38,12 @@ fn first() -> ! {
     if !time::init() {
         crate::panic::bug("no clock to calibrate the TSC with");
     }
+    console::enlarge_ring();
     irq::init_serial();
     wake_cpus(blocks);
     match dom0::build_dom0(scratch) {
         Ok(d) => {
-            crate::info!(
-                "*** Serial input to DOM0 (type 'CTRL-{}' three times to switch input)",
-                char::from(options::options().conswitch)
-            );
+            serial_input::start(options().input_to_dom0);
             d.controller_pauses.store(0, core::sync::atomic::Ordering::Relaxed);
             d.unpause();
         }
@@ -65,7 +63,7 @@ fn processors() -> impl Iterator<Item = &'static Processor> {
 #[inline(never)]
 fn prepare_cpus() -> u32 {
     let present = processors().count().max(1);
-    let wanted = match options::options().maxcpus {
+    let wanted = match options().maxcpus {
         0 => present,
         n => present.min(n as usize),
     };
@@ -108,27 +106,6 @@ fn wake_cpus(count: u32) {
             "The CPUs' time-stamp counters differ by {warp} ticks or more: time will jump"
         );
     }
-}
-
-#[inline(never)]
-fn parse_command_line() {
-    let line = machine::boot::info().map_or(&[][..], |i| i.command_line());
-    // QEMU and GRUB 1 put the image's name first.
-    let line = match line.first() {
-        Some(b'/') => line.iter().position(|&b| b == b' ').and_then(|i| line.get(i..)),
-        _ => Some(line),
-    };
-    let parsed = options::parse(line.unwrap_or(&[]), |word, problem| {
-        let word = core::str::from_utf8(word).unwrap_or("?");
-        match problem {
-            Problem::Unknown => crate::warning!("Command line: unknown option \"{word}\" ignored"),
-            Problem::Malformed => {
-                crate::warning!("Command line: the value of \"{word}\" does not fit; ignored");
-            }
-            Problem::NoEffect => crate::info!("Command line: \"{word}\" has no effect here"),
-        }
-    });
-    options::set(parsed);
 }
 
 fn banner() {

@@ -121,6 +121,13 @@ pub fn wall_seconds() -> u64 {
     WALL_SECONDS.load(Relaxed).wrapping_add(now() / 1_000_000_000)
 }
 
+/// Nanoseconds since 1970, now; `None` while the date is not known.
+pub fn wall_nanos() -> Option<u64> {
+    let seconds = WALL_SECONDS.load(Relaxed);
+    let start = seconds.saturating_mul(1_000_000_000).saturating_add(WALL_NANOS.load(Relaxed));
+    (seconds != 0).then(|| start.saturating_add(now()))
+}
+
 /// Sets the wall clock: seconds and nanoseconds since 1970 at `system_time`.
 pub fn set_wall_clock(seconds: u64, nanos: u64, system_time: u64) {
     let second = 1_000_000_000u128;
