@@ -76,15 +76,29 @@ pub fn build(anchors: &Anchors) -> Result<Images> {
 
 /// The same under a name of its own, with further programs `(path, bytes)` in both.
 pub fn build_with(anchors: &Anchors, name: &str, extra: &[(&str, &[u8])]) -> Result<Images> {
+    build_from(anchors, anchors, name, extra)
+}
+
+/// One suite's kernel and modules with another one's tools.
+pub fn build_mixed(kernel: &Anchors, tools: &Anchors) -> Result<Images> {
+    build_from(kernel, tools, &format!("{}-{}", kernel.suite, tools.suite), &[])
+}
+
+fn build_from(
+    kernel: &Anchors,
+    tools: &Anchors,
+    name: &str,
+    extra: &[(&str, &[u8])],
+) -> Result<Images> {
     let folder = paths::images().join(name);
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let images = Images { dom0: folder.join("dom0.cpio"), guest: folder.join("guest.cpio") };
-    let modules = Modules::new(&anchors.kernel_root())?;
-    let source = Source { root: anchors.root(), suite: anchors.suite };
+    let modules = Modules::new(&kernel.kernel_root())?;
+    let source = Source { root: tools.root(), suite: tools.suite };
 
     let guest = guest(&source, &modules, extra).context("make the guest's image")?;
     store(&images.guest, &guest)?;
-    let kernel = fs::read(anchors.vmlinuz()).context("read the kernel image")?;
+    let kernel = fs::read(kernel.vmlinuz()).context("read the kernel image")?;
     let dom0 = dom0(&source, &modules, kernel, guest, extra).context("make dom0's image")?;
     store(&images.dom0, &dom0)?;
     Ok(images)

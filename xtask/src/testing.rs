@@ -76,7 +76,7 @@ pub fn main(args: &Args) -> Result<()> {
         bail!("--cells has nothing to run yet: the tools in Rust are not there");
     }
     if args.list {
-        tests::all()?.iter().for_each(|test| println!("{}", test.name));
+        tests::all()?.iter().flat_map(Test::sentences).for_each(|name| println!("{name}"));
         return Ok(());
     }
     let mut score = Score::default();
@@ -140,12 +140,12 @@ fn stage(score: &mut Score, name: &str, run: impl FnOnce() -> Result<()>) {
     println!("== {name}");
     let start = Instant::now();
     let result = run();
-    report(name, start, &result);
+    report(name, start.elapsed(), &result);
     score.count(name, result.is_ok());
 }
 
-fn report(name: &str, start: Instant, result: &Result<()>) {
-    let seconds = start.elapsed().as_secs_f64();
+fn report(name: &str, time: Duration, result: &Result<()>) {
+    let seconds = time.as_secs_f64();
     match result {
         Ok(()) => println!("test {name} ... ok ({seconds:.1} s)"),
         Err(error) => println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}"),
@@ -188,8 +188,12 @@ fn in_qemu(args: &Args, score: &mut Score) {
             return score.count("the list of QEMU tests can be read", false);
         }
     };
-    let wanted =
-        |test: &Test| args.filter.as_ref().is_none_or(|filter| test.name.contains(filter.as_str()));
+    // Of a boot that answers several questions, all are put when one is wanted: they build on each
+    // other.
+    let wanted = |test: &Test| {
+        let filter = args.filter.as_deref().unwrap_or_default();
+        test.sentences().iter().any(|name| name.contains(filter))
+    };
     let tests: Vec<Test> = tests.into_iter().filter(wanted).collect();
     if tests.is_empty() {
         return;
@@ -198,7 +202,7 @@ fn in_qemu(args: &Args, score: &mut Score) {
         Ok(world) => run_all(&tests, &world, args.jobs.max(1), score),
         Err(error) => {
             println!("   nothing can be booted: {error:#}");
-            tests.iter().for_each(|test| score.count(&test.name, false));
+            tests.iter().flat_map(Test::sentences).for_each(|name| score.count(&name, false));
         }
     }
 }
@@ -209,7 +213,9 @@ fn world(args: &Args) -> Result<World> {
     let hypervisor = match args.hypervisor.as_deref() {
         None => compile::build(&compile::Args::default())?.elf,
         Some("reference") => anchors.reference_hypervisor(),
-        Some(path) => path.into(),
+        // The loader passes the path on as the first word of the command line, where only an
+        // absolute one can be told from an option.
+        Some(path) => std::path::absolute(path).with_context(|| format!("find {path}"))?,
     };
     if !guests::list()?.is_empty() {
         guests::build()?;
@@ -234,11 +240,13 @@ fn run_all(tests: &[Test], world: &World, jobs: usize, score: &mut Score) {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some(test) = take(&queue, &freed) {
-                    let start = Instant::now();
-                    let result = test.run(world);
-                    if let (Ok(mut queue), Ok(mut score)) = (queue.lock(), score.lock()) {
-                        report(&test.name, start, &result);
-                        score.count(&test.name, result.is_ok());
+                    test.run(world, &mut |verdict| {
+                        if let Ok(mut score) = score.lock() {
+                            report(&verdict.name, verdict.time, &verdict.result);
+                            score.count(&verdict.name, verdict.result.is_ok());
+                        }
+                    });
+                    if let Ok(mut queue) = queue.lock() {
                         queue.busy -= test.weight();
                     }
                     freed.notify_all();

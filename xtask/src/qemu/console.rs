@@ -160,6 +160,16 @@ impl Console {
         Ok((found[1].clone(), code))
     }
 
+    /// Back to dom0's prompt after something went wrong: out of a guest's console, out of what
+    /// still runs.
+    pub fn recover(&mut self) -> Result<()> {
+        self.send("\x1d")?;
+        self.send("\x03")?;
+        let (_, code) = self.shell_code("true", Duration::from_secs(20))?;
+        anyhow::ensure!(code == 0, "the shell is not itself");
+        Ok(())
+    }
+
     /// Waits until the machine ends by itself.
     pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.input = None;

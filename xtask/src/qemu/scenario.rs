@@ -17,7 +17,7 @@ const LEAVE_CONSOLE: &str = "\x1d";
 /// For a command in a shell.
 const COMMAND: Duration = Duration::from_secs(90);
 /// For a guest's boot.
-const BOOT: Duration = Duration::from_secs(240);
+pub const BOOT: Duration = Duration::from_secs(240);
 
 /// Creates the guest.
 pub fn create(console: &mut Console) -> Result<String> {
@@ -89,7 +89,7 @@ pub fn tcp(console: &mut Console) -> Result<()> {
 }
 
 /// To a prompt on the guest's console, which has been there before.
-fn enter(console: &mut Console) -> Result<()> {
+pub fn enter(console: &mut Console) -> Result<()> {
     console.send(&format!("xl console {GUEST}\n"))?;
     console.expect(&format!("xl console {GUEST}\n"), COMMAND)?;
     console.send("\n")?;
@@ -97,7 +97,8 @@ fn enter(console: &mut Console) -> Result<()> {
     Ok(())
 }
 
-fn leave(console: &mut Console) -> Result<()> {
+/// From a guest's console back to dom0's prompt.
+pub fn leave(console: &mut Console) -> Result<()> {
     console.send(LEAVE_CONSOLE)?;
     console.expect("dom0# ", COMMAND).context("return from the guest's console")?;
     Ok(())

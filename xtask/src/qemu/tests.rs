@@ -4,9 +4,9 @@
 //! do yet has no entry; an entry that is there must pass.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::guests::{self, GuestTest};
 use super::machine::hypervisor_args;
@@ -32,15 +32,15 @@ pub struct World {
 /// How long a boot to user space may take; QEMU shares two CPUs with another one.
 pub const BOOT: Duration = Duration::from_secs(180);
 /// For the hypervisor's own first lines.
-const FIRST_LINES: Duration = Duration::from_secs(30);
+pub const FIRST_LINES: Duration = Duration::from_secs(30);
 /// For a command in a shell.
 pub const COMMAND: Duration = Duration::from_secs(60);
 /// For powering off.
-const END: Duration = Duration::from_secs(60);
+pub const END: Duration = Duration::from_secs(60);
 
 /// A test: its name, a sentence, and what shows it.
 pub struct Test {
-    /// A sentence of what holds.
+    /// A sentence of what holds; for a boot that answers several questions, which boot it is.
     pub name: String,
     kind: Kind,
 }
@@ -49,26 +49,76 @@ enum Kind {
     Function(fn(&World, &str) -> Result<()>),
     Dom0 { cpus: u32 },
     Guest(Box<GuestTest>),
+    Boot(Boot),
+}
+
+/// One boot of dom0 that answers several questions in order, each counted as a test of its own.
+pub struct Boot {
+    /// Which boot; its log is called so.
+    pub name: &'static str,
+    /// The machine to boot.
+    pub machine: fn(&World, &str) -> Result<Machine>,
+    /// The questions, put in dom0's shell.
+    pub checks: Vec<Check>,
+}
+
+/// A question that is put in dom0's shell, and that leaves the shell's prompt behind.
+pub struct Check {
+    name: &'static str,
+    run: fn(&World, &mut Console) -> Result<()>,
+}
+
+/// A question of that name, a sentence of what holds.
+pub const fn check(name: &'static str, run: fn(&World, &mut Console) -> Result<()>) -> Check {
+    Check { name, run }
+}
+
+/// What came of one sentence.
+pub struct Verdict {
+    /// The sentence.
+    pub name: String,
+    /// How long it took.
+    pub time: Duration,
+    /// Whether it holds.
+    pub result: Result<()>,
 }
 
 impl Test {
-    fn function(name: &str, run: fn(&World, &str) -> Result<()>) -> Self {
+    pub(super) fn function(name: &str, run: fn(&World, &str) -> Result<()>) -> Self {
         Self { name: name.to_owned(), kind: Kind::Function(run) }
     }
 
-    /// Runs it.
-    pub fn run(&self, world: &World) -> Result<()> {
+    pub(super) fn boot(boot: Boot) -> Self {
+        Self { name: boot.name.to_owned(), kind: Kind::Boot(boot) }
+    }
+
+    /// Every sentence that it decides.
+    pub fn sentences(&self) -> Vec<String> {
         match &self.kind {
+            Kind::Boot(boot) => {
+                let of = |check: &Check| format!("{}: {}", boot.name, check.name);
+                boot.checks.iter().map(of).chain([ends(boot)]).collect()
+            }
+            _ => vec![self.name.clone()],
+        }
+    }
+
+    /// Runs it and tells each verdict when it is there.
+    pub fn run(&self, world: &World, tell: &mut dyn FnMut(Verdict)) {
+        let start = Instant::now();
+        let result = match &self.kind {
+            Kind::Boot(boot) => return run_boot(boot, world, tell),
             Kind::Function(run) => run(world, &self.name),
             Kind::Dom0 { cpus } => dom0_reaches_user_space(world, &self.name, *cpus),
             Kind::Guest(test) => guest_program(world, test),
-        }
+        };
+        tell(Verdict { name: self.name.clone(), time: start.elapsed(), result });
     }
 
     /// CPUs of the host that it keeps busy.
     pub fn weight(&self) -> u32 {
         match &self.kind {
-            Kind::Function(_) => 1,
+            Kind::Function(_) | Kind::Boot(_) => 1,
             Kind::Dom0 { cpus } => (*cpus).min(2),
             Kind::Guest(test) => test.cpus.min(2),
         }
@@ -86,8 +136,41 @@ pub fn all() -> Result<Vec<Test>> {
         let name = format!("dom0 reaches its user space with {cpus} vCPU{plural} and powers off");
         tests.push(Test { name, kind: Kind::Dom0 { cpus } });
     }
-    tests.push(Test::function("xl info and xl list answer in dom0", toolstack_answers));
+    tests.extend(super::dom0::tests());
+    tests.extend(super::guest::tests());
+    tests.extend(super::robustness::tests());
     Ok(tests)
+}
+
+fn ends(boot: &Boot) -> String {
+    format!("{}: dom0 powers the machine off", boot.name)
+}
+
+/// Boots once and puts the questions one after the other.
+fn run_boot(boot: &Boot, world: &World, tell: &mut dyn FnMut(Verdict)) {
+    let mut start = Instant::now();
+    let machine = (boot.machine)(world, boot.name);
+    let mut console = machine.and_then(|machine| world.shell(&machine, boot.name));
+    let mut verdict = |name: String, result| {
+        tell(Verdict { name, time: start.elapsed(), result });
+        start = Instant::now();
+    };
+    for check in &boot.checks {
+        let result = match &mut console {
+            Ok(console) => (check.run)(world, console),
+            Err(error) => Err(anyhow::anyhow!("not asked: {error:#}")),
+        };
+        let lost = match (&result, &mut console) {
+            (Err(_), Ok(console)) => console.recover().err(),
+            _ => None,
+        };
+        if let Some(error) = lost {
+            console = Err(error.context("no prompt after an earlier question"));
+        }
+        verdict(format!("{}: {}", boot.name, check.name), result);
+    }
+    let result = console.and_then(|mut console| world.power_off(&mut console));
+    verdict(ends(boot), result);
 }
 
 impl World {
@@ -109,7 +192,8 @@ impl World {
     /// Boots dom0 to its shell.
     pub fn shell(&self, machine: &Machine, test: &str) -> Result<Console> {
         let mut console = self.start(machine, test)?;
-        console.expect("dom0: ready", BOOT)?;
+        let found = console.expect(r"dom0: (ready|failed: [^\n]*)", BOOT)?;
+        ensure!(found[1] == "ready", "dom0's start-up: {}", found[1]);
         console.expect("dom0# ", COMMAND)?;
         Ok(console)
     }
@@ -118,8 +202,22 @@ impl World {
     pub fn power_off(&self, console: &mut Console) -> Result<()> {
         console.send("exit\n")?;
         console.expect("dom0: off", COMMAND)?;
-        console.wait_end(END)?;
+        console.expect("Entering ACPI S5", COMMAND).context("the ACPI request")?;
+        let status = console.wait_end(END)?;
+        ensure!(status.success(), "QEMU failed ({status})");
         Ok(())
+    }
+
+    /// A file of zeroes beside the logs, to be a disk of the machine that a test boots.
+    pub fn disk(&self, test: &str, name: &str, bytes: u64) -> Result<PathBuf> {
+        let path = log_path(&format!("{test} {name}")).with_extension("img");
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).context("make the folder of the logs")?;
+        }
+        let file = std::fs::File::create(&path);
+        file.and_then(|file| file.set_len(bytes))
+            .with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
     }
 }
 
@@ -146,23 +244,19 @@ fn dom0_reaches_user_space(world: &World, name: &str, cpus: u32) -> Result<()> {
     let mut console = world.start(&machine, name)?;
     let found = console.expect(r"dom0: user space, (\d+) CPUs", BOOT)?;
     ensure!(found[1] == cpus.to_string(), "dom0 sees {} CPUs, not {cpus}", found[1]);
-    let found = console.expect(r"dom0: (ready|failed: [^\n]*)", BOOT)?;
-    ensure!(found[1] == "ready", "dom0's start-up: {}", found[1]);
-    console.wait_end(END)?;
-    Ok(())
+    reaches_its_end(&mut console)
 }
 
-fn toolstack_answers(world: &World, name: &str) -> Result<()> {
-    let mut console = world.shell(&world.dom0(), name)?;
-    let info = console.shell("xl info", COMMAND)?;
-    for key in
-        ["host", "nr_cpus", "total_memory", "free_memory", "xen_version", "xen_caps", "virt_caps"]
-    {
-        ensure!(info.lines().any(|line| line.starts_with(key)), "xl info lacks {key}:\n{info}");
+/// Waits until dom0's start-up is complete and, without being asked, it has powered off by ACPI.
+pub fn reaches_its_end(console: &mut Console) -> Result<()> {
+    let found = console.expect(r"dom0: (ready|failed: [^\n]*)", BOOT)?;
+    if found[1] != "ready" {
+        bail!("dom0's start-up: {}", found[1]);
     }
-    let list = console.shell("xl list", COMMAND)?;
-    ensure!(list.contains("Domain-0"), "xl list lacks Domain-0:\n{list}");
-    world.power_off(&mut console)
+    console.expect("Entering ACPI S5", END).context("the ACPI request")?;
+    let status = console.wait_end(END)?;
+    ensure!(status.success(), "QEMU failed ({status})");
+    Ok(())
 }
 
 fn guest_program(world: &World, test: &GuestTest) -> Result<()> {

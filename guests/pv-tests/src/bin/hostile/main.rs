@@ -20,6 +20,7 @@ mod multicalls;
 mod page_tables;
 mod second_cpu;
 mod translations;
+mod versions;
 
 use pv_runtime::outcome::{Failure, Outcome, report};
 use pv_runtime::{memory, println, start};
@@ -36,7 +37,7 @@ pub const fn test(name: &'static str, run: fn() -> Outcome) -> Test {
 }
 
 /// What the guest survives.
-const SURVIVED: [&[Test]; 11] = [
+const SURVIVED: [&[Test]; 12] = [
     page_tables::TESTS,
     levels::TESTS,
     translations::TESTS,
@@ -48,6 +49,7 @@ const SURVIVED: [&[Test]; 11] = [
     grant_tables::TESTS,
     grant_uses::TESTS,
     second_cpu::TESTS,
+    versions::TESTS,
 ];
 
 /// A machine frame that is not ours, though it is memory: one below 1.75 GiB, where machines have
