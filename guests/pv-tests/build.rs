@@ -19,7 +19,7 @@ fn main() {
     let mut written: BTreeSet<String> = ["hello", "syscall-count"].map(String::from).into();
     for file in fs::read_dir(&hostile).expect("the sources of the hostile tests") {
         let path = file.expect("a source file").path();
-        written.extend(quoted(&fs::read_to_string(path).expect("its text"), " test(\""));
+        written.extend(quoted(&fs::read_to_string(path).expect("its text"), "test(\""));
     }
     assert!(
         listed == written,

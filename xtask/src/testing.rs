@@ -198,7 +198,7 @@ fn in_qemu(args: &Args, score: &mut Score) {
     if tests.is_empty() {
         return;
     }
-    match world(args) {
+    match world(args, tests.iter().any(Test::is_guest_program)) {
         Ok(world) => run_all(&tests, &world, args.jobs.max(1), score),
         Err(error) => {
             println!("   nothing can be booted: {error:#}");
@@ -207,7 +207,7 @@ fn in_qemu(args: &Args, score: &mut Score) {
     }
 }
 
-fn world(args: &Args) -> Result<World> {
+fn world(args: &Args, programs: bool) -> Result<World> {
     let anchors = setup::for_boot(Suite::Trixie)?;
     let reference = args.hypervisor.as_deref() == Some("reference");
     let hypervisor = match args.hypervisor.as_deref() {
@@ -217,7 +217,7 @@ fn world(args: &Args) -> Result<World> {
         // absolute one can be told from an option.
         Some(path) => std::path::absolute(path).with_context(|| format!("find {path}"))?,
     };
-    if !guests::list()?.is_empty() {
+    if programs {
         guests::build()?;
     }
     let images = image::build(&anchors)?;

@@ -131,7 +131,7 @@ fn two(_: &World, console: &mut Console) -> Result<()> {
 
 fn reboot(_: &World, console: &mut Console) -> Result<()> {
     let before = console.shell(&format!("xl domid {GUEST}"), COMMAND)?.trim().to_owned();
-    let count = format!("grep -c 'guest: ready' {GUEST_LOG}");
+    let count = format!("grep -c \"guest: ready\" {GUEST_LOG}");
     let boots = console.shell(&count, COMMAND)?;
     let boots: u32 = boots.trim().parse().with_context(|| format!("boots so far {boots:?}"))?;
     console.shell(&format!("xl reboot {GUEST}"), COMMAND)?;
