@@ -163,6 +163,7 @@ fn dom0(
     archive.file("init", include_str!("../image/dom0-init"), true);
     archive.file("usr/bin/make-disk", include_str!("../image/make-disk"), true);
     archive.file("usr/bin/until-gone", include_str!("../image/until-gone"), true);
+    archive.file("usr/bin/destroy-all", include_str!("../image/destroy-all"), true);
     archive.file("usr/bin/retry", include_str!("../image/retry"), true);
     archive.file("root/pv.cfg", include_str!("../image/pv.cfg"), false);
     archive.file("root/tiny.cfg", include_str!("../image/tiny.cfg"), false);

@@ -273,7 +273,7 @@ fn ahci(_: &World, console: &mut Console) -> Result<()> {
 }
 
 fn virtio_blk(_: &World, console: &mut Console) -> Result<()> {
-    console.shell("modprobe virtio-pci && modprobe virtio-blk", COMMAND)?;
+    console.shell("modprobe -q virtio-pci; modprobe virtio-blk", COMMAND)?;
     keeps(console, "/dev/vda")
 }
 
@@ -295,7 +295,7 @@ fn e1000e(_: &World, console: &mut Console) -> Result<()> {
 }
 
 fn virtio_net(_: &World, console: &mut Console) -> Result<()> {
-    console.shell("modprobe virtio-pci && modprobe virtio-net", COMMAND)?;
+    console.shell("modprobe -q virtio-pci; modprobe virtio-net", COMMAND)?;
     fetches(console, "virtio/drivers/virtio_net", NETWORKS[1])
 }
 

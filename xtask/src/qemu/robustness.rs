@@ -89,8 +89,7 @@ fn whole(console: &mut Console) -> Result<()> {
 fn killed(console: &mut Console, after: f64) -> Result<()> {
     let line = format!(
         "xl create tiny.cfg >/dev/null 2>&1 & p=$!; usleep {:.0}; kill -9 $p; wait $p 2>/dev/null; \
-         for id in $(xl list | tail -n +3 | sed 's/^.\\{{40\\}}//; s/^ *//; s/ .*//'); do \
-         xl destroy $id >/dev/null 2>&1; done",
+         destroy-all >/dev/null 2>&1",
         after * 1e6
     );
     console.shell_code(&line, CREATE)?;
