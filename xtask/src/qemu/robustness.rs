@@ -60,9 +60,7 @@ fn in_turn(_: &World, console: &mut Console) -> Result<()> {
     let mut random = Random(number(SEED_VARIABLE, 1)?);
     // The first makes the toolstack and the hypervisor set up what they keep for good; how long it
     // takes bounds the moments at which others are killed.
-    let start = console.seconds();
-    whole(console).context("the first guest")?;
-    let usual = console.seconds() - start;
+    let usual = whole(console).context("the first guest")?;
     killed(console, usual * 0.5).context("the first one killed")?;
     let before = taken(console)?;
     for turn in 0..count {
@@ -77,12 +75,15 @@ fn in_turn(_: &World, console: &mut Console) -> Result<()> {
     settles(console, &before).with_context(|| format!("after {count} guests"))
 }
 
-/// One made and destroyed.
-fn whole(console: &mut Console) -> Result<()> {
+/// One made and destroyed; answers the seconds that the making took.
+fn whole(console: &mut Console) -> Result<f64> {
+    let start = console.seconds();
     console.shell("xl create tiny.cfg >/tmp/said 2>&1 || { cat /tmp/said; false; }", CREATE)?;
+    let took = console.seconds() - start;
     // It powers off by itself: it may be gone already.
     console.shell_code("xl destroy tiny >/dev/null 2>&1", COMMAND)?;
-    only_dom0(console)
+    only_dom0(console)?;
+    Ok(took)
 }
 
 /// One whose making is killed after so many seconds; what there is of it then is destroyed.

@@ -22,7 +22,7 @@ struct Request {
 /// the right one, the same request gets as far as its command.
 fn interface_versions() -> Outcome {
     for (what, number, right) in [
-        ("platform", PLATFORM_OP, 0x0300_0000),
+        ("platform", PLATFORM_OP, 0x0300_0001),
         ("machine", SYSCTL, 0x15),
         ("domain", DOMCTL, 0x17),
     ] {
