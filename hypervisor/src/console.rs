@@ -2,14 +2,14 @@
 
 use crate::options::options;
 use crate::util::index;
+pub use ::options::Level;
+use ::options::log::{RateLimit, Shown, Times, Verdict};
+use ::options::{Levels, Stamp};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use machine::lock::{Lock, LockGuard};
 use machine::serial::{Format, Uart};
-pub use ::options::Level;
-use ::options::log::{RateLimit, Shown, Times, Verdict};
-use ::options::{Levels, Stamp};
 
 /// Bytes that can be read back (`xl dmesg`) unless `conring_size` asks for more.
 const RING_SIZE: usize = 64 << 10;

@@ -1,8 +1,8 @@
 //! The options in force: what the command line said at boot.
 
-use machine::once::Once;
 pub use ::options::Options;
 use ::options::{Problem, parse};
+use machine::once::Once;
 
 static OPTIONS: Once<Options> = Once::new();
 static DEFAULTS: Options = Options::DEFAULT;

@@ -114,11 +114,10 @@ pub fn place(v: &Arc<Vcpu>) {
     let seed = usize::from(v.domain.id.0).wrapping_add(v.id.0 as usize);
     let count = candidates.clone().count().max(1);
     let target = candidates.map(|(i, _)| i).nth(seed.checked_rem(count).unwrap_or(0)).unwrap_or(0);
-    if let Some(q) = QUEUE.get(target) {
-        if q.lock().insert(&All, r.handle).is_err() {
+    if let Some(q) = QUEUE.get(target)
+        && q.lock().insert(&All, r.handle).is_err() {
             crate::error!("BUG: d{}v{} is in a queue already", v.domain.id, v.id);
         }
-    }
     wake(v);
 }
 
@@ -156,11 +155,10 @@ pub fn kick(v: &Arc<Vcpu>) {
     if v.blocked.load(SeqCst) && v.blocked.swap(false, SeqCst) {
         return wake(v);
     }
-    if let Some(cpu) = v.sched.unit.on_cpu().map(|c| c.0 as usize) {
-        if cpu != machine::percpu::cpu_id() {
+    if let Some(cpu) = v.sched.unit.on_cpu().map(|c| c.0 as usize)
+        && cpu != machine::percpu::cpu_id() {
             cpus::interrupt(cpu);
         }
-    }
 }
 
 /// Makes a vCPU that was paused or taken down stop soon.

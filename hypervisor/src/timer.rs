@@ -97,12 +97,11 @@ impl Heap {
         let at = place as usize;
         if due == u64::MAX {
             self.take(r, at);
-        } else if let Some(entry) = self.0.get_mut(at) {
-            if entry.0 != due {
+        } else if let Some(entry) = self.0.get_mut(at)
+            && entry.0 != due {
                 entry.0 = due;
                 self.sift(at);
             }
-        }
         true
     }
 
