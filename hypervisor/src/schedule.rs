@@ -115,9 +115,10 @@ pub fn place(v: &Arc<Vcpu>) {
     let count = candidates.clone().count().max(1);
     let target = candidates.map(|(i, _)| i).nth(seed.checked_rem(count).unwrap_or(0)).unwrap_or(0);
     if let Some(q) = QUEUE.get(target)
-        && q.lock().insert(&All, r.handle).is_err() {
-            crate::error!("BUG: d{}v{} is in a queue already", v.domain.id, v.id);
-        }
+        && q.lock().insert(&All, r.handle).is_err()
+    {
+        crate::error!("BUG: d{}v{} is in a queue already", v.domain.id, v.id);
+    }
     wake(v);
 }
 
@@ -156,9 +157,10 @@ pub fn kick(v: &Arc<Vcpu>) {
         return wake(v);
     }
     if let Some(cpu) = v.sched.unit.on_cpu().map(|c| c.0 as usize)
-        && cpu != machine::percpu::cpu_id() {
-            cpus::interrupt(cpu);
-        }
+        && cpu != machine::percpu::cpu_id()
+    {
+        cpus::interrupt(cpu);
+    }
 }
 
 /// Makes a vCPU that was paused or taken down stop soon.

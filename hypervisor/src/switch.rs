@@ -38,9 +38,10 @@ pub fn put_away(cpu: &'static Cpu, regs: &GuestRegs) {
 /// Asks whatever CPU holds a vCPU's state to put it away. The vCPU does not run.
 pub fn ask(r: &Record) {
     if let Some(holder) = r.holder()
-        && !cpus::get(holder).wanted.swap(true, AcqRel) {
-            cpus::interrupt(holder);
-        }
+        && !cpus::get(holder).wanted.swap(true, AcqRel)
+    {
+        cpus::interrupt(holder);
+    }
 }
 
 /// Waits until no CPU holds a vCPU's state. The caller holds none that others may wait for, and no

@@ -98,10 +98,11 @@ impl Heap {
         if due == u64::MAX {
             self.take(r, at);
         } else if let Some(entry) = self.0.get_mut(at)
-            && entry.0 != due {
-                entry.0 = due;
-                self.sift(at);
-            }
+            && entry.0 != due
+        {
+            entry.0 = due;
+            self.sift(at);
+        }
         true
     }
 

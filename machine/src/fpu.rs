@@ -86,34 +86,50 @@ impl FpuArea {
         }
     }
 
-    /// Loads the state from here. A state that the processor refuses leaves it reset.
+    /// Loads the state from here. One that the processor refuses (reserved bits of a restored
+    /// image) leaves the state after reset, and nothing of the vCPU that ran before.
     pub fn restore(&self) {
+        static RESET: FpuArea = FpuArea::new();
+        if !self.load() {
+            RESET.load();
+        }
+    }
+
+    /// `false` if the processor refuses the state.
+    fn load(&self) -> bool {
         let at = self.0.as_ptr();
+        let mut refused = 0u32;
         if has_xsave() {
-            // SAFETY: reads the area only; a fault (reserved bits from a restored image) skips.
+            // SAFETY: reads the area only; a fault has its fix-up.
             unsafe {
                 asm!(
-                    "2: xrstor64 [{}]",
-                    "3:",
+                    "2: xrstor64 [{at}]",
+                    "jmp 4f",
+                    "3: mov {refused:e}, 1",
+                    "4:",
                     ".pushsection .ex_table,\"a\"",
                     ".long 2b - ., 3b - .",
                     ".popsection",
-                    in(reg) at, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack)
+                    at = in(reg) at, refused = inout(reg) refused,
+                    in("eax") u32::MAX, in("edx") u32::MAX, options(nostack)
                 );
             }
         } else {
             // SAFETY: as above.
             unsafe {
                 asm!(
-                    "2: fxrstor64 [{}]",
-                    "3:",
+                    "2: fxrstor64 [{at}]",
+                    "jmp 4f",
+                    "3: mov {refused:e}, 1",
+                    "4:",
                     ".pushsection .ex_table,\"a\"",
                     ".long 2b - ., 3b - .",
                     ".popsection",
-                    in(reg) at, options(nostack)
+                    at = in(reg) at, refused = inout(reg) refused, options(nostack)
                 );
             }
         }
+        refused == 0
     }
 }
 
