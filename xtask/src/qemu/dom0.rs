@@ -202,7 +202,7 @@ fn unknown_option(_: &World, console: &mut Console) -> Result<()> {
 
 fn malformed_option(_: &World, console: &mut Console) -> Result<()> {
     // The command line itself is among the lines; the complaint is another one.
-    console.shell("xl dmesg | grep maxcpus | grep -E 'does not fit|invalid value'", COMMAND)?;
+    console.shell("xl dmesg | grep maxcpus | grep -E 'is malformed|invalid value'", COMMAND)?;
     Ok(())
 }
 
