@@ -16,11 +16,11 @@ pub fn options() -> &'static Options {
 #[inline(never)]
 pub fn read_command_line() {
     let line = machine::boot::info().map_or(&[][..], |i| i.command_line());
-    // QEMU and GRUB 1 put the image's name first.
-    let line = match line.first() {
-        Some(b'/') => line.iter().position(|&b| b == b' ').and_then(|i| line.get(i..)),
-        _ => Some(line),
-    };
+    // QEMU and GRUB 1 put the image's name first: a path, which no option's name is.
+    let word_end = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
+    let first = line.get(..word_end).unwrap_or(&[]);
+    let name = first.split(|&b| b == b'=').next().unwrap_or(&[]);
+    let line = if name.contains(&b'/') { line.get(word_end..) } else { Some(line) };
     let parsed = parse(line.unwrap_or(&[]), |word, problem| {
         let word = core::str::from_utf8(word).unwrap_or("?");
         match problem {

@@ -52,12 +52,16 @@ pub fn crashed(domain: abi::DomId, vcpu: abi::VcpuId, regs: &GuestRegs) {
     registers(regs);
 }
 
-/// A non-maskable interrupt: another CPU has panicked and stops this one, or the button.
+/// A non-maskable interrupt: another CPU has panicked and stops this one; or the hardware reports
+/// something, which is logged with where it found us.
 pub fn nmi(regs: &GuestRegs) {
     if STOPPING.load(Relaxed) {
         machine::cpu::halt_forever();
     }
-    panicked(format_args!("NMI"), Some(regs));
+    crate::console::try_print(
+        crate::console::Level::Error,
+        format_args!("NMI on CPU {} at {:#x}", machine::percpu::cpu_id(), regs.rip),
+    );
 }
 
 /// Stops all other CPUs, wherever they are.
