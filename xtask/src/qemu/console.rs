@@ -20,7 +20,9 @@ const FATAL: &str = r"Panic on CPU|Kernel panic|HYPERVISOR PANIC|panicked at|BUG
 pub const HYPERVISOR_FATAL: &str = r"Panic on CPU|HYPERVISOR PANIC|panicked at";
 /// Bytes sent at once: the depth of a 16550's receive queue.
 const PIECE: usize = 16;
-/// Time for the machine to take them.
+/// How long the console must be quiet for its text to be whole.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Time for the machine to take what was sent.
 const PIECE_TIME: Duration = Duration::from_millis(25);
 /// How much of the console an error shows.
 const TAIL_LINES: usize = 25;
@@ -108,6 +110,13 @@ impl Console {
         loop {
             if let Some(found) = regex.captures(&self.pending) {
                 let end = found.get(0).map_or(0, |whole| whole.end());
+                // What ends where the text ends may be half a word: wait until the console is quiet.
+                let so_far = self.pending.len();
+                let more = end == so_far && Instant::now() < deadline && self.receive(SETTLE);
+                if more && self.pending.len() > so_far {
+                    continue;
+                }
+                let Some(found) = regex.captures(&self.pending) else { continue };
                 let groups = found
                     .iter()
                     .map(|group| group.map_or_else(String::new, |text| text.as_str().to_owned()))
