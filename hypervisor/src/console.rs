@@ -7,7 +7,7 @@ use ::options::log::{RateLimit, Shown, Times, Verdict};
 use ::options::{Levels, Stamp};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use machine::lock::{Lock, LockGuard};
 use machine::serial::{Format, Uart};
 
@@ -153,8 +153,28 @@ pub fn print(level: Level, args: fmt::Arguments<'_>) {
     }
 }
 
-/// Prints a line about something that a guest caused.
+/// Lines about guests' doings in a second, at most: one that misbehaves in a loop must not keep the
+/// console, and whoever waits for it, busy.
+const GUEST_LINES: u64 = 50;
+const SECOND: u64 = 1_000_000_000;
+/// The second that is being counted, and the lines in it.
+static GUEST_SECOND: AtomicU64 = AtomicU64::new(0);
+static GUEST_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Whether another line about guests may be printed in this second. No lock is taken.
+fn guest_line_allowed() -> bool {
+    let second = crate::time::now().checked_div(SECOND).unwrap_or(0);
+    if GUEST_SECOND.swap(second, Relaxed) != second {
+        GUEST_COUNT.store(0, Relaxed);
+    }
+    GUEST_COUNT.fetch_add(1, Relaxed) < GUEST_LINES
+}
+
+/// Prints a line about something that a guest caused; beyond [`GUEST_LINES`] a second they are dropped.
 pub fn print_guest(level: Level, args: fmt::Arguments<'_>) {
+    if !guest_line_allowed() {
+        return;
+    }
     if let Some(mut console) = lock() {
         let levels = console.guest;
         judged(&mut console, levels, level, args);
