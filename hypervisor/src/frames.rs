@@ -153,7 +153,11 @@ impl Env for Machine {
 
 /// Returns a block to the heap.
 pub fn free(mfn: Mfn, order: u32) {
-    if heap().reclaim(mfn, order).is_err() {
+    let mut heap = heap();
+    // A block that never had an owner still has the heap's tag; one that had has lost it.
+    let freed = heap.free(mfn, order).or_else(|_| heap.reclaim(mfn, order));
+    drop(heap);
+    if freed.is_err() {
         crate::error!("BUG: frame {mfn:#x} (order {order}) was freed twice");
     }
 }

@@ -17,6 +17,8 @@ const BATCH: u64 = 512;
 /// Largest block that a guest may ask for, and dom0.
 const MAX_ORDER_GUEST: u32 = 9;
 const MAX_ORDER_DOM0: u32 = 18;
+/// Largest block that dom0 may get by an exchange: its old pages are listed meanwhile.
+const MAX_ORDER_EXCHANGE: u32 = 12;
 
 /// `memory_op(command, argument)`. The extents that are done ride in the command.
 pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
@@ -186,7 +188,7 @@ fn exchange(caller: &Caller, arg: u64) -> Call {
         return Err(Errno::EPERM.into());
     }
     let (inp, out) = (x.input, x.output);
-    let limit = if caller.domain.privileged { MAX_ORDER_DOM0 } else { MAX_ORDER_GUEST };
+    let limit = if caller.domain.privileged { MAX_ORDER_EXCHANGE } else { MAX_ORDER_GUEST };
     let same = inp.nr_extents.checked_shl(inp.extent_order)
         == out.nr_extents.checked_shl(out.extent_order);
     if inp.extent_order > limit || out.extent_order > limit || inp.nr_extents >> 26 != 0 {
@@ -197,7 +199,17 @@ fn exchange(caller: &Caller, arg: u64) -> Call {
         return Err(Errno::EINVAL.into());
     }
     let per = 1u64.wrapping_shl(out.extent_order.wrapping_sub(inp.extent_order));
+    if x.nr_exchanged.checked_rem(per) != Some(0) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut budget = BATCH;
     while x.nr_exchanged < inp.nr_extents {
+        // The count in the guest's memory is where the call goes on.
+        if budget == 0 {
+            guest::write(arg, &x)?;
+            return Err(Stop::Again);
+        }
+        budget = budget.saturating_sub(1u64.wrapping_shl(out.extent_order));
         if let Err(e) = exchange_one(&d, &x, per) {
             guest::write(arg, &x)?;
             return Err(e.into());
@@ -208,40 +220,56 @@ fn exchange(caller: &Caller, arg: u64) -> Call {
     Ok(0)
 }
 
-/// Exchanges as many input extents as make one output extent.
+/// Exchanges as many input extents as make one output extent. The guest's lists are read once:
+/// what was taken is remembered here, whatever the guest writes there meanwhile.
 fn exchange_one(d: &Arc<Domain>, x: &MemoryExchange, per: u64) -> Result<(), Errno> {
-    let (inp, out) = (&x.input, &x.output);
+    let out = &x.output;
     let bits = out.mem_flags & MEMF_ADDRESS_BITS_MASK;
+    let mut taken = alloc::vec::Vec::new();
+    let pages_out = usize::try_from(1u64.wrapping_shl(out.extent_order)).unwrap_or(0);
+    taken.try_reserve_exact(pages_out).map_err(|_| Errno::ENOMEM)?;
     let new = frames::heap()
         .alloc(out.extent_order, (bits != 0).then_some(bits.max(13)))
         .ok_or(Errno::ENOMEM)?;
-    let size = 1u64.wrapping_shl(inp.extent_order);
-    // All must be the domain's own and unused, so look before anything is taken.
-    let mut stolen = 0u64;
-    let mut failed = false;
-    'outer: for k in 0..per {
-        let at =
-            inp.extent_start.addr().wrapping_add(x.nr_exchanged.wrapping_add(k).wrapping_mul(8));
-        let Ok(first) = guest::read::<u64>(at) else {
-            failed = true;
-            break;
-        };
-        for j in 0..size {
-            if !steal(d, Mfn(first.wrapping_add(j))) {
-                failed = true;
-                break 'outer;
+    if !steal_inputs(d, x, per, &mut taken) {
+        for mfn in taken {
+            if d.page_added(mfn).is_err() {
+                crate::error!("BUG: frame {mfn:#x} of d{} was lost in an exchange", d.id);
             }
-            stolen = stolen.wrapping_add(1);
         }
-    }
-    if failed {
-        // What was taken cannot be given its contents back elsewhere: it comes back as it was.
-        put_back(d, x, size, stolen);
         frames::free(new, out.extent_order);
         return Err(Errno::EINVAL);
     }
-    release_stolen(x, size, stolen);
+    for mfn in taken {
+        paging::set_m2p(mfn, u64::MAX);
+        frames::free(mfn, 0);
+    }
     install_new(d, x, new, per)
+}
+
+/// Takes the pages of `per` input extents off the domain, into `taken`. `false` if one cannot be had.
+fn steal_inputs(
+    d: &Arc<Domain>,
+    x: &MemoryExchange,
+    per: u64,
+    taken: &mut alloc::vec::Vec<Mfn>,
+) -> bool {
+    for k in 0..per {
+        let at = x
+            .input
+            .extent_start
+            .addr()
+            .wrapping_add(x.nr_exchanged.wrapping_add(k).wrapping_mul(8));
+        let Ok(first) = guest::read::<u64>(at) else { return false };
+        for j in 0..1u64.wrapping_shl(x.input.extent_order) {
+            let mfn = Mfn(first.wrapping_add(j));
+            if !steal(d, mfn) {
+                return false;
+            }
+            taken.push(mfn);
+        }
+    }
+    true
 }
 
 /// Takes a page off the domain, if nothing but its allocation refers to it.
@@ -253,45 +281,17 @@ fn steal(d: &Arc<Domain>, mfn: Mfn) -> bool {
     true
 }
 
-/// Visits the first `count` pages of the input extents of an exchange.
-fn each_input(x: &MemoryExchange, size: u64, count: u64, mut f: impl FnMut(Mfn)) {
-    for n in 0..count {
-        let (Some(index), Some(within)) = (n.checked_div(size), n.checked_rem(size)) else {
-            return;
-        };
-        let extent = x.nr_exchanged.wrapping_add(index);
-        let at = x.input.extent_start.addr().wrapping_add(extent.wrapping_mul(8));
-        if let Ok(first) = guest::read::<u64>(at) {
-            f(Mfn(first.wrapping_add(within)));
-        }
-    }
-}
-
-fn put_back(d: &Arc<Domain>, x: &MemoryExchange, size: u64, count: u64) {
-    each_input(x, size, count, |mfn| {
-        if frames::frame(mfn).is_some_and(|f| f.owner().is_none()) && d.page_added(mfn).is_err() {
-            crate::error!("BUG: frame {mfn:#x} of d{} was lost in an exchange", d.id);
-        }
-    });
-}
-
-fn release_stolen(x: &MemoryExchange, size: u64, count: u64) {
-    each_input(x, size, count, |mfn| {
-        paging::set_m2p(mfn, u64::MAX);
-        frames::free(mfn, 0);
-    });
-}
-
 fn install_new(d: &Arc<Domain>, x: &MemoryExchange, new: Mfn, per: u64) -> Result<(), Errno> {
     let out = &x.output;
     let index = x.nr_exchanged.checked_div(per).unwrap_or(0);
     let at = out.extent_start.addr().wrapping_add(index.wrapping_mul(8));
-    let gpfn: u64 = guest::read(at).map_err(|_| Errno::EFAULT)?;
+    // An unreadable number leaves the new pages without one; they are the domain's all the same.
+    let gpfn = guest::read::<u64>(at);
     for k in 0..1u64.wrapping_shl(out.extent_order) {
         let page = Mfn(new.0.wrapping_add(k));
         memory::clear_page(page);
         d.page_added(page)?;
-        paging::set_m2p(page, gpfn.wrapping_add(k));
+        paging::set_m2p(page, gpfn.map_or(u64::MAX, |first| first.wrapping_add(k)));
     }
     guest::write(at, &new.0).map_err(|_| Errno::EFAULT)
 }
