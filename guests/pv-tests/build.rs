@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 fn main() {
     let package = env!("CARGO_MANIFEST_DIR");
@@ -12,20 +13,28 @@ fn main() {
     println!("cargo::rustc-link-arg-bins=--build-id=none");
     println!("cargo::rerun-if-changed={script}");
     let table = format!("{package}/../tests.toml");
-    let hostile = format!("{package}/src/bin/hostile");
+    let programs = format!("{package}/src/bin");
     println!("cargo::rerun-if-changed={table}");
-    println!("cargo::rerun-if-changed={hostile}");
+    println!("cargo::rerun-if-changed={programs}");
     let listed = quoted(&fs::read_to_string(&table).expect("tests.toml"), "\nname = \"");
-    let mut written: BTreeSet<String> = ["hello", "syscall-count"].map(String::from).into();
-    for file in fs::read_dir(&hostile).expect("the sources of the hostile tests") {
-        let path = file.expect("a source file").path();
-        written.extend(quoted(&fs::read_to_string(path).expect("its text"), "test(\""));
-    }
+    let written = fs::read_dir(&programs).expect("the programs");
+    let written = written.flat_map(|entry| tests_of(&entry.expect("a program").path())).collect();
     assert!(
         listed == written,
         "tests.toml and the sources differ by {:?}",
         listed.symmetric_difference(&written)
     );
+}
+
+/// A program in a file of its own is one test; one in a folder has many.
+fn tests_of(program: &Path) -> BTreeSet<String> {
+    if program.is_file() {
+        let name = program.file_stem().expect("a program's name");
+        return [name.to_string_lossy().into_owned()].into();
+    }
+    let sources = fs::read_dir(program).expect("a program's sources");
+    let texts = sources.map(|file| fs::read_to_string(file.expect("a source file").path()));
+    texts.flat_map(|text| quoted(&text.expect("its text"), "test(\"")).collect()
 }
 
 /// What follows each `before`, up to the next quotation mark.

@@ -34,19 +34,42 @@ pub mod nr {
 /// Error numbers, as results carry them.
 #[allow(missing_docs)]
 pub mod errno {
-    pub const EPERM: i64 = -1;
-    pub const ENOENT: i64 = -2;
-    pub const ESRCH: i64 = -3;
-    pub const ENXIO: i64 = -6;
-    pub const EACCES: i64 = -13;
-    pub const EFAULT: i64 = -14;
-    pub const EBUSY: i64 = -16;
-    pub const EEXIST: i64 = -17;
-    pub const ENODEV: i64 = -19;
-    pub const EINVAL: i64 = -22;
-    pub const ENOSPC: i64 = -28;
-    pub const ENOSYS: i64 = -38;
-    pub const EOPNOTSUPP: i64 = -95;
+    macro_rules! errnos {
+        ($($name:ident = $value:literal,)*) => {
+            $(pub const $name: i64 = -$value;)*
+            /// Each with its name.
+            pub const NAMES: &[(i64, &str)] = &[$(($name, stringify!($name)),)*];
+        };
+    }
+    errnos! {
+        EPERM = 1,
+        ENOENT = 2,
+        ESRCH = 3,
+        ENXIO = 6,
+        EAGAIN = 11,
+        ENOMEM = 12,
+        EACCES = 13,
+        EFAULT = 14,
+        EBUSY = 16,
+        EEXIST = 17,
+        EXDEV = 18,
+        ENODEV = 19,
+        EINVAL = 22,
+        ENOSPC = 28,
+        EROFS = 30,
+        EDOM = 33,
+        ERANGE = 34,
+        ENOSYS = 38,
+        ENODATA = 61,
+        ETIME = 62,
+        EOVERFLOW = 75,
+        EOPNOTSUPP = 95,
+        EADDRINUSE = 98,
+        ENOBUFS = 105,
+        EISCONN = 106,
+        ENOTCONN = 107,
+        ETIMEDOUT = 110,
+    }
 }
 
 /// Any hypercall with up to five arguments. What the hypervisor does with addresses among them is

@@ -13,6 +13,7 @@
 // is said at its use in the macro, and holds for any instruction that its caller may pass.
 #![allow(clippy::macro_metavars_in_unsafe)]
 
+pub mod answers;
 pub mod console;
 pub mod events;
 pub mod global;
