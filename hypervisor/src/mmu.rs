@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use machine::{guest, memory, paging};
 use pages::{Budget, Caches, Ctx, Done, Kind, Level, Mode, Stop as PageStop};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Page-table entries that one call may look at before it is continued.
 const BUDGET: u32 = 4096;
@@ -108,14 +109,52 @@ fn page_owner(caller: &Caller, id: u64) -> Result<DomId, Stop> {
     }
 }
 
+/// Carries out the requests of a list in guest memory, in order, up to the first that is refused:
+/// `call(list, count, done, domid)`, where `done` is told how many were.
+#[inline]
+fn each_request<R: FromBytes + IntoBytes>(
+    a: &mut Args,
+    mut one: impl FnMut(&R, &mut Budget) -> Result<(), Stop>,
+) -> Call {
+    let [mut at, count, pdone, ..] = *a.all();
+    let mut left = count & 0x7fff_ffff;
+    let mut done = if count & CONTINUED != 0 { a.progress() } else { 0 };
+    let mut budget = Budget::new(BUDGET);
+    let mut batch = 0u64;
+    let mut result = Ok(0);
+    while left > 0 {
+        let next = if batch == BATCH || budget.is_spent() {
+            Err(Stop::Again)
+        } else {
+            guest::read::<R>(at).map_err(Stop::from).and_then(|r| one(&r, &mut budget))
+        };
+        match next {
+            Ok(()) => {}
+            Err(Stop::Again) => {
+                a.set(0, at);
+                a.set(1, left | CONTINUED);
+                a.set_progress(done);
+                return Err(Stop::Again);
+            }
+            Err(refused) => {
+                result = Err(refused);
+                break;
+            }
+        }
+        batch = batch.wrapping_add(1);
+        at = at.wrapping_add(size_of::<R>() as u64);
+        left = left.wrapping_sub(1);
+        done = done.wrapping_add(1);
+    }
+    if pdone != 0 {
+        guest::write(pdone, &((done & 0xffff_ffff) as u32))?;
+    }
+    result
+}
+
 /// `mmu_update(requests, count, done, domid)`.
 pub fn mmu_update(caller: &mut Caller, a: &mut Args) -> Call {
-    let [ureqs, count, pdone, foreigndom, _] = *a.all();
-    let (mut at, mut left) = (ureqs, count & 0x7fff_ffff);
-    let mut done = 0u64;
-    if count & CONTINUED != 0 {
-        done = a.progress();
-    }
+    let [_, _, _, foreigndom, _] = *a.all();
     // Low half: whose pages; high half: whose page tables, plus one.
     let owner = page_owner(caller, foreigndom & 0xffff)?;
     let table_owner = match foreigndom >> 16 & 0xffff {
@@ -126,70 +165,27 @@ pub fn mmu_update(caller: &mut Caller, a: &mut Args) -> Call {
             _ => return Err(Errno::EINVAL.into()),
         },
     };
-    let mut budget = Budget::new(BUDGET);
-    let mut batch = 0u64;
-    let mut result = Ok(0);
-    while left > 0 {
-        if batch == BATCH || budget.is_spent() {
-            result = Err(Stop::Again);
-            break;
-        }
-        batch = batch.wrapping_add(1);
-        let request = match guest::read::<MmuUpdate>(at) {
-            Ok(r) => r,
-            Err(_) => {
-                result = Err(Errno::EFAULT.into());
-                break;
-            }
-        };
-        if let Err(stop) = one_update(caller, &request, owner, table_owner, &mut budget) {
-            result = Err(stop);
-            break;
-        }
-        at = at.wrapping_add(16);
-        left = left.wrapping_sub(1);
-        done = done.wrapping_add(1);
-    }
-    if matches!(result, Err(Stop::Again)) {
-        a.set(0, at);
-        a.set(1, left | CONTINUED);
-        a.set_progress(done);
-        return result;
-    }
-    if pdone != 0 && guest::write(pdone, &((done & 0xffff_ffff) as u32)).is_err() {
-        return Err(Errno::EFAULT.into());
-    }
-    result
+    let ctx = Ctx { table_owner, frame_owner: owner };
+    each_request(a, |request, budget| one_update(caller, request, ctx, budget))
 }
 
-fn one_update(
-    caller: &Caller,
-    r: &MmuUpdate,
-    owner: DomId,
-    table_owner: DomId,
-    budget: &mut Budget,
-) -> Result<(), Stop> {
+fn one_update(caller: &Caller, r: &MmuUpdate, ctx: Ctx, budget: &mut Budget) -> Result<(), Stop> {
     let at = r.ptr & !3;
     let table = Mfn(at >> 12);
     let mode = match r.ptr & 3 {
         0 => Mode::Normal,
         2 => Mode::PreserveAd,
         3 => Mode::NoTranslate,
-        _ => return machphys_update(table, r.val, owner),
+        _ => return machphys_update(table, r.val, ctx.frame_owner),
     };
     if at & 7 != 0 {
         return Err(Errno::EINVAL.into());
     }
     settle(caller.vcpu, budget)?;
     let index = (at >> 3 & 511) as usize;
-    let ctx = Ctx { table_owner, frame_owner: owner };
-    match pages().update_entry(ctx, table, index, r.val, mode, budget) {
-        Ok(done) => {
-            finish(caller.vcpu, done);
-            Ok(())
-        }
-        Err(stop) => Err(refused(caller.vcpu, stop)),
-    }
+    let done = pages().update_entry(ctx, table, index, r.val, mode, budget);
+    finish(caller.vcpu, done.map_err(|stop| refused(caller.vcpu, stop))?);
+    Ok(())
 }
 
 /// Sets the M2P entry of a page of `owner`.
@@ -282,47 +278,12 @@ fn flush_vcpus(v: &Vcpu, bitmap: u64) -> Result<(), Stop> {
 
 /// `mmuext_op(ops, count, done, domid)`.
 pub fn mmuext_op(caller: &mut Caller, a: &mut Args) -> Call {
-    let [uops, count, pdone, foreigndom, _] = *a.all();
-    let (mut at, mut left) = (uops, count & 0x7fff_ffff);
-    let mut done = if count & CONTINUED != 0 { a.progress() } else { 0 };
+    let [_, _, _, foreigndom, _] = *a.all();
     let target = match DomId((foreigndom & 0xffff) as u16) {
         DomId::IO | DomId::XEN if caller.domain.privileged => caller.domain.clone(),
         _ => foreign(caller, foreigndom)?,
     };
-    let mut budget = Budget::new(BUDGET);
-    let mut batch = 0u64;
-    let mut result = Ok(0);
-    while left > 0 {
-        if batch == BATCH || budget.is_spent() {
-            result = Err(Stop::Again);
-            break;
-        }
-        batch = batch.wrapping_add(1);
-        let op = match guest::read::<MmuextOp>(at) {
-            Ok(op) => op,
-            Err(_) => {
-                result = Err(Errno::EFAULT.into());
-                break;
-            }
-        };
-        if let Err(stop) = one_ext(caller, &target, &op, &mut budget) {
-            result = Err(stop);
-            break;
-        }
-        at = at.wrapping_add(24);
-        left = left.wrapping_sub(1);
-        done = done.wrapping_add(1);
-    }
-    if matches!(result, Err(Stop::Again)) {
-        a.set(0, at);
-        a.set(1, left | CONTINUED);
-        a.set_progress(done);
-        return result;
-    }
-    if pdone != 0 && guest::write(pdone, &((done & 0xffff_ffff) as u32)).is_err() {
-        return Err(Errno::EFAULT.into());
-    }
-    result
+    each_request(a, |op, budget| one_ext(caller, &target, op, budget))
 }
 
 fn one_ext(

@@ -171,15 +171,7 @@ impl<E: Env> Pages<E> {
     ) -> Result<(), Reason> {
         let frame = self.frame(table)?;
         let slot = self.slot(table, index)?;
-        match self.lock_table(frame, table, ctx.table_owner)? {
-            Some(Level::L1) => {}
-            other => {
-                if other.is_some() {
-                    frame.state.unlock();
-                }
-                return Err(Reason::NotATable { mfn: table, has: frame.state.load().kind() });
-            }
-        }
+        self.lock_l1(frame, table, ctx.table_owner)?;
         let old = self.swap_l1(ctx, slot, Pte(new), mode.into());
         frame.state.unlock();
         if let Ok(old) = old? {
@@ -225,13 +217,7 @@ impl<E: Env> Pages<E> {
     ) -> Result<FlushBatch, Reason> {
         let frame = self.frame(table)?;
         let slot = self.slot(table, index)?;
-        let level = self.lock_table(frame, table, ctx.table_owner)?;
-        if level != Some(Level::L1) {
-            if level.is_some() {
-                frame.state.unlock();
-            }
-            return Err(Reason::NotATable { mfn: table, has: frame.state.load().kind() });
-        }
+        self.lock_l1(frame, table, ctx.table_owner)?;
         let now = Pte(slot.load(Ordering::Relaxed));
         let old = if now.is_present() && now.mfn() == expected {
             self.swap_l1(ctx, slot, Pte(new), Swap::Plain)
@@ -329,6 +315,17 @@ impl<E: Env> Pages<E> {
                 Err(now) => state = now,
             }
         }
+    }
+
+    /// Locks a level 1 table in use of `dom`, and nothing else.
+    #[inline]
+    fn lock_l1(&self, frame: &Frame, mfn: Mfn, dom: DomId) -> Result<(), Reason> {
+        match self.lock_table(frame, mfn, dom)? {
+            Some(Level::L1) => return Ok(()),
+            Some(_) => frame.state.unlock(),
+            None => {}
+        }
+        Err(Reason::NotATable { mfn, has: frame.state.load().kind() })
     }
 
     /// Changes a level 1 entry under the table's lock. The old entry is to be released.
