@@ -144,17 +144,23 @@ consts! { usize;
     MAX_GUEST_CMDLINE = 1024,
 }
 
-consts! { u64;
+open_enum! {
     /// Low two bits of [`MmuUpdate::ptr`]: what to do.
+    pub struct MmuCmd(u64) {
+        /// Write a page-table entry.
+        NORMAL_PT_UPDATE = 0,
+        /// Write an entry of the machine-to-physical table.
+        MACHPHYS_UPDATE = 1,
+        /// Write a page-table entry, keeping the accessed and dirty bits that are there.
+        PT_UPDATE_PRESERVE_AD = 2,
+        /// Write a page-table entry whose frame number is the machine's even in a translated domain.
+        PT_UPDATE_NO_TRANSLATE = 3,
+    }
+}
+
+consts! { u64;
+    /// The bits of [`MmuUpdate::ptr`] that are a [`MmuCmd`].
     MMU_CMD_MASK = 3,
-    /// Write a page-table entry.
-    MMU_NORMAL_PT_UPDATE = 0,
-    /// Write an entry of the machine-to-physical table.
-    MMU_MACHPHYS_UPDATE = 1,
-    /// Write a page-table entry, keeping the accessed and dirty bits that are there.
-    MMU_PT_UPDATE_PRESERVE_AD = 2,
-    /// Write a page-table entry whose frame number is the machine's even in a translated domain.
-    MMU_PT_UPDATE_NO_TRANSLATE = 3,
 }
 
 open_enum! {
@@ -220,15 +226,27 @@ consts! { u64;
     UVMF_ALL = 4,
 }
 
+open_enum! {
+    /// What a console_io call does.
+    pub struct ConsoleioCmd(u32) {
+        /// Write text.
+        WRITE = 0,
+        /// Read input.
+        READ = 1,
+    }
+}
+
+open_enum! {
+    /// What a vm_assist call does.
+    pub struct VmassistCmd(u32) {
+        /// Turn on.
+        ENABLE = 0,
+        /// Turn off.
+        DISABLE = 1,
+    }
+}
+
 consts! { u32;
-    /// console_io: write text.
-    CONSOLEIO_WRITE = 0,
-    /// console_io: read input.
-    CONSOLEIO_READ = 1,
-    /// vm_assist: turn on.
-    VMASST_CMD_ENABLE = 0,
-    /// vm_assist: turn off.
-    VMASST_CMD_DISABLE = 1,
     /// 4 GiB segments are emulated (32-bit guests).
     VMASST_TYPE_4GB_SEGMENTS = 0,
     /// Such emulation is told to the guest.

@@ -174,7 +174,7 @@ fn every_structure_is_laid_out_as_in_c() {
 macro_rules! sets {
     ($($prefix:literal: $set:ty,)*) => {
         vec![$(
-            ($prefix, <$set>::ALL.iter().map(|(n, v)| (*n, i64::from(v.0))).collect::<Vec<_>>()),
+            ($prefix, <$set>::ALL.iter().map(|(n, v)| (*n, v.0 as i64)).collect::<Vec<_>>()),
         )*]
     };
 }
@@ -193,7 +193,10 @@ fn every_number_of_an_open_set_is_that_of_c() {
     let sets: Vec<(&str, Vec<(&str, i64)>)> = sets! {
         "__HYPERVISOR_": abi::xen::Hypercall,
         "VIRQ_": abi::xen::Virq,
+        "MMU_": abi::xen::MmuCmd,
         "MMUEXT_": abi::xen::MmuextCmd,
+        "CONSOLEIO_": abi::xen::ConsoleioCmd,
+        "VMASST_CMD_": abi::xen::VmassistCmd,
         "SEGBASE_": abi::pv::SegmentBase,
         "XENVER_": abi::version::VersionCmd,
         "SCHEDOP_": abi::sched::SchedCmd,

@@ -5,9 +5,10 @@
 
 use crate::domain::{self, Domain};
 use crate::frames::pages;
+use crate::hypercall::table::operations;
 use crate::hypercall::{Args, Call, Caller, Stop};
 use crate::vcpu::Vcpu;
-use abi::xen::{self, MmuUpdate, MmuextCmd, MmuextOp};
+use abi::xen::{self, MmuCmd, MmuUpdate, MmuextCmd, MmuextOp};
 use abi::{DomId, Errno, Mfn};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -172,12 +173,14 @@ pub fn mmu_update(caller: &mut Caller, a: &mut Args) -> Call {
 fn one_update(caller: &Caller, r: &MmuUpdate, ctx: Ctx, budget: &mut Budget) -> Result<(), Stop> {
     let at = r.ptr & !3;
     let table = Mfn(at >> 12);
-    let mode = match r.ptr & 3 {
-        0 => Mode::Normal,
-        2 => Mode::PreserveAd,
-        3 => Mode::NoTranslate,
-        _ => return machphys_update(table, r.val, ctx.frame_owner),
-    };
+    let mode = operations! { match mmu_update(MmuCmd(r.ptr & xen::MMU_CMD_MASK)) {
+        MmuCmd::NORMAL_PT_UPDATE [EINVAL EBUSY EPERM] => Mode::Normal,
+        MmuCmd::PT_UPDATE_PRESERVE_AD [EINVAL EBUSY EPERM] => Mode::PreserveAd,
+        MmuCmd::PT_UPDATE_NO_TRANSLATE [EINVAL EBUSY EPERM] => Mode::NoTranslate,
+        MmuCmd::MACHPHYS_UPDATE [EINVAL] => return machphys_update(table, r.val, ctx.frame_owner),
+        // The two bits have no other values.
+        _ [] => return Err(Errno::ENOSYS.into()),
+    } };
     if at & 7 != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -295,51 +298,69 @@ fn one_ext(
     let v = caller.vcpu;
     let own = target.id == caller.domain.id;
     settle(v, budget)?;
-    match op.cmd {
+    if !own && !is_for_others(op.cmd) {
+        return Err(Errno::EPERM.into());
+    }
+    operations! { match mmuext_op(op.cmd) {
         MmuextCmd::PIN_L1_TABLE
         | MmuextCmd::PIN_L2_TABLE
         | MmuextCmd::PIN_L3_TABLE
-        | MmuextCmd::PIN_L4_TABLE => pin(v, target, op, budget),
-        MmuextCmd::UNPIN_TABLE => {
-            let rest = pages().unpin(Mfn(op.arg1), target.id, budget);
-            let rest = rest.map_err(|r| refused(v, PageStop::Refused(r)))?;
-            if let Some(rest) = rest {
-                keep_deferred(v, rest);
-            }
-            Ok(())
-        }
-        MmuextCmd::CLEAR_PAGE => clear_page(target, Mfn(op.arg1), budget),
-        MmuextCmd::COPY_PAGE => copy_page(target, op, budget),
-        _ if !own => Err(Errno::EPERM.into()),
-        MmuextCmd::NEW_BASEPTR => new_base(v, Mfn(op.arg1), budget),
-        MmuextCmd::NEW_USER_BASEPTR => new_user_base(v, Mfn(op.arg1), budget),
-        MmuextCmd::TLB_FLUSH_LOCAL => {
+        | MmuextCmd::PIN_L4_TABLE [EINVAL EBUSY EPERM] => pin(v, target, op, budget),
+        MmuextCmd::UNPIN_TABLE [EINVAL] => unpin(v, target, Mfn(op.arg1), budget),
+        MmuextCmd::CLEAR_PAGE [EINVAL] => clear_page(target, Mfn(op.arg1), budget),
+        MmuextCmd::COPY_PAGE [EINVAL] => copy_page(target, op, budget),
+        MmuextCmd::NEW_BASEPTR [EINVAL EBUSY EPERM] => new_base(v, Mfn(op.arg1), budget),
+        MmuextCmd::NEW_USER_BASEPTR [EINVAL EBUSY EPERM] => new_user_base(v, Mfn(op.arg1), budget),
+        MmuextCmd::TLB_FLUSH_LOCAL [] => {
             crate::flush::flush_local();
             Ok(())
-        }
-        MmuextCmd::INVLPG_LOCAL => {
+        },
+        MmuextCmd::INVLPG_LOCAL [] => {
             if machine::hot::guest_range(op.arg1, 1) {
                 machine::cpu::invlpg(op.arg1);
             }
             Ok(())
-        }
-        MmuextCmd::TLB_FLUSH_MULTI | MmuextCmd::INVLPG_MULTI => flush_vcpus(v, op.arg2),
-        MmuextCmd::TLB_FLUSH_ALL | MmuextCmd::INVLPG_ALL => {
+        },
+        MmuextCmd::TLB_FLUSH_MULTI | MmuextCmd::INVLPG_MULTI [EFAULT] => flush_vcpus(v, op.arg2),
+        MmuextCmd::TLB_FLUSH_ALL | MmuextCmd::INVLPG_ALL [] => {
             flush_all(v);
             Ok(())
-        }
-        MmuextCmd::FLUSH_CACHE | MmuextCmd::FLUSH_CACHE_GLOBAL => {
+        },
+        MmuextCmd::FLUSH_CACHE | MmuextCmd::FLUSH_CACHE_GLOBAL [EACCES] => {
             if !caller.domain.privileged {
                 return Err(Errno::EACCES.into());
             }
             machine::cpu::wbinvd();
             Ok(())
-        }
-        MmuextCmd::SET_LDT => {
+        },
+        MmuextCmd::SET_LDT [EINVAL] => {
             crate::descriptor::set_ldt(v, op.arg1, op.arg2 & 0xffff_ffff).map_err(Stop::from)
-        }
-        _ => Err(Errno::ENOSYS.into()),
+        },
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
+}
+
+/// Whether the operation may be about another domain's pages.
+fn is_for_others(command: MmuextCmd) -> bool {
+    matches!(
+        command,
+        MmuextCmd::PIN_L1_TABLE
+            | MmuextCmd::PIN_L2_TABLE
+            | MmuextCmd::PIN_L3_TABLE
+            | MmuextCmd::PIN_L4_TABLE
+            | MmuextCmd::UNPIN_TABLE
+            | MmuextCmd::CLEAR_PAGE
+            | MmuextCmd::COPY_PAGE
+    )
+}
+
+fn unpin(v: &Vcpu, target: &Arc<Domain>, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+    let rest = pages().unpin(mfn, target.id, budget);
+    let rest = rest.map_err(|r| refused(v, PageStop::Refused(r)))?;
+    if let Some(rest) = rest {
+        keep_deferred(v, rest);
     }
+    Ok(())
 }
 
 fn pin(v: &Vcpu, target: &Arc<Domain>, op: &MmuextOp, budget: &mut Budget) -> Result<(), Stop> {

@@ -19,6 +19,7 @@ pub use state::GrantState;
 
 use crate::domain::{self, Domain};
 use crate::frames::pages;
+use crate::hypercall::table::operations;
 use crate::hypercall::{Args, Call, Caller, Stop};
 use abi::grant_table::GrantCmd;
 use abi::{DomId, Errno, Mfn};
@@ -40,21 +41,24 @@ pub fn grant_table_op(caller: &mut Caller, a: &mut Args) -> Call {
     if i32::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());
     }
-    match GrantCmd(command) {
-        GrantCmd::MAP_GRANT_REF => batch(a, |at| map::operation(caller, at)),
-        GrantCmd::UNMAP_GRANT_REF => unmap::operations(caller, a, unmap::Sort::Unmap),
-        GrantCmd::UNMAP_AND_REPLACE => unmap::operations(caller, a, unmap::Sort::Replace),
-        GrantCmd::COPY => batch(a, |at| copy::operation(caller, at)),
-        GrantCmd::TRANSFER => batch(a, |at| transfer::operation(caller, at)),
-        GrantCmd::SWAP_GRANT_REF => batch(a, |at| admin::swap(caller, at)),
-        GrantCmd::SETUP_TABLE => single(count, || admin::setup_table(caller, at)),
-        GrantCmd::QUERY_SIZE => single(count, || admin::query_size(caller, at)),
-        GrantCmd::SET_VERSION => single(count, || admin::set_version(caller, at)),
-        GrantCmd::GET_STATUS_FRAMES => single(count, || admin::get_status_frames(caller, at)),
-        GrantCmd::GET_VERSION => single(count, || admin::get_version(caller, at)),
+    operations! { match grant_table_op(GrantCmd(command)) {
+        GrantCmd::MAP_GRANT_REF [EFAULT] => batch(a, |at| map::operation(caller, at)),
+        GrantCmd::UNMAP_GRANT_REF [EFAULT] => unmap::operations(caller, a, unmap::Sort::Unmap),
+        GrantCmd::UNMAP_AND_REPLACE [EFAULT] => unmap::operations(caller, a, unmap::Sort::Replace),
+        GrantCmd::COPY [EFAULT] => batch(a, |at| copy::operation(caller, at)),
+        GrantCmd::TRANSFER [EFAULT] => batch(a, |at| transfer::operation(caller, at)),
+        GrantCmd::SWAP_GRANT_REF [EFAULT] => batch(a, |at| admin::swap(caller, at)),
+        GrantCmd::SETUP_TABLE [EINVAL EFAULT] => single(count, || admin::setup_table(caller, at)),
+        GrantCmd::QUERY_SIZE [EINVAL EFAULT] => single(count, || admin::query_size(caller, at)),
+        GrantCmd::SET_VERSION [EINVAL EFAULT ENOSYS EBUSY ERANGE ENOMEM]
+            => single(count, || admin::set_version(caller, at)),
+        GrantCmd::GET_STATUS_FRAMES [EINVAL EFAULT]
+            => single(count, || admin::get_status_frames(caller, at)),
+        GrantCmd::GET_VERSION [EINVAL EFAULT EPERM ESRCH]
+            => single(count, || admin::get_version(caller, at)),
         // Xen's dump_table has long gone, and cache_flush is Arm's.
-        _ => Err(Errno::ENOSYS.into()),
-    }
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
 }
 
 /// Does operations one by one; each says how many bytes it took.

@@ -1,5 +1,6 @@
 //! `callback_op` and its older form: where a guest's kernel is entered.
 
+use super::table::operations;
 use super::{Args, Call, Caller};
 use crate::vcpu::Vcpu;
 use abi::Errno;
@@ -13,21 +14,27 @@ use machine::hot::guest_code;
 /// `callback_op(command, argument)`.
 pub fn callback_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
-    match u32::try_from(command).map(CallbackCmd) {
-        Ok(CallbackCmd::REGISTER) => {
-            let r: CallbackRegister = guest::read(arg)?;
-            let masks = r.flags & CALLBACKF_MASK_EVENTS != 0;
-            set(caller.vcpu, r.kind, r.address, masks)?;
-        }
-        Ok(CallbackCmd::UNREGISTER) => {
-            let r: CallbackUnregister = guest::read(arg)?;
-            match r.kind {
-                CallbackType::NMI => set(caller.vcpu, r.kind, 0, false)?,
-                CallbackType::EVENT | CallbackType::FAILSAFE | CallbackType::SYSCALL => {
-                    return Err(Errno::EINVAL.into());
-                }
-                _ => return Err(Errno::ENOSYS.into()),
-            }
+    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    operations! { match callback_op(CallbackCmd(command)) {
+        CallbackCmd::REGISTER [EFAULT EINVAL ENOSYS] => register(caller, arg),
+        CallbackCmd::UNREGISTER [EFAULT EINVAL ENOSYS] => unregister(caller, arg),
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
+}
+
+fn register(caller: &Caller, arg: u64) -> Call {
+    let r: CallbackRegister = guest::read(arg)?;
+    let masks = r.flags & CALLBACKF_MASK_EVENTS != 0;
+    set(caller.vcpu, r.kind, r.address, masks)?;
+    Ok(0)
+}
+
+fn unregister(caller: &Caller, arg: u64) -> Call {
+    let r: CallbackUnregister = guest::read(arg)?;
+    match r.kind {
+        CallbackType::NMI => set(caller.vcpu, r.kind, 0, false)?,
+        CallbackType::EVENT | CallbackType::FAILSAFE | CallbackType::SYSCALL => {
+            return Err(Errno::EINVAL.into());
         }
         _ => return Err(Errno::ENOSYS.into()),
     }

@@ -1,9 +1,11 @@
 //! `console_io`: the hypervisor's console, for dom0 and for guests' early messages.
 
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::console;
 use crate::util::index;
-use abi::{Errno, xen};
+use abi::Errno;
+use abi::xen::ConsoleioCmd;
 use machine::guest;
 
 /// Bytes written in one go.
@@ -16,19 +18,22 @@ pub fn console_io(caller: &mut Caller, a: &mut Args) -> Call {
         return Err(Errno::EPERM.into());
     }
     let count = count & 0x7fff_ffff;
-    match u32::try_from(command) {
-        Ok(xen::CONSOLEIO_WRITE) => write(a, count, buffer),
-        Ok(xen::CONSOLEIO_READ) => {
-            let mut n = 0u64;
-            while n < count {
-                let Some(byte) = crate::serial_input::next() else { break };
-                guest::write_bytes(buffer.wrapping_add(n), &[byte])?;
-                n = n.wrapping_add(1);
-            }
-            Ok(n)
-        }
-        _ => Err(Errno::ENOSYS.into()),
+    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    operations! { match console_io(ConsoleioCmd(command)) {
+        ConsoleioCmd::WRITE [EFAULT] => write(a, count, buffer),
+        ConsoleioCmd::READ [EFAULT] => read(count, buffer),
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
+}
+
+fn read(count: u64, buffer: u64) -> Call {
+    let mut n = 0u64;
+    while n < count {
+        let Some(byte) = crate::serial_input::next() else { break };
+        guest::write_bytes(buffer.wrapping_add(n), &[byte])?;
+        n = n.wrapping_add(1);
     }
+    Ok(n)
 }
 
 fn write(a: &mut Args, count: u64, buffer: u64) -> Call {

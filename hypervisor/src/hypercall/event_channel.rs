@@ -1,5 +1,6 @@
 //! `event_channel_op`.
 
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::domain::{self, Domain};
 use crate::event_memory::EventMemory;
@@ -24,66 +25,67 @@ pub fn event_channel_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
     let d = caller.domain;
     let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
-    match EvtchnCmd(command) {
-        EvtchnCmd::SEND => {
+    operations! { match event_channel_op(EvtchnCmd(command)) {
+        EvtchnCmd::SEND [EFAULT EINVAL] => {
             let p: PortArg = guest::read(arg)?;
             crate::evtchn::send(d, Port(p.port))?;
-        }
-        EvtchnCmd::UNMASK => {
+        },
+        EvtchnCmd::UNMASK [EFAULT EINVAL] => {
             let p: PortArg = guest::read(arg)?;
             let raised = d.events.unmask(Port(p.port))?;
             follow_up(d, raised, Some(Port(p.port)));
-        }
-        EvtchnCmd::ALLOC_UNBOUND => {
+        },
+        EvtchnCmd::ALLOC_UNBOUND [EFAULT EPERM ESRCH ENOSPC ENOMEM] => {
             let mut b: AllocUnbound = guest::read(arg)?;
             let owner = super::target(caller, b.dom)?;
             let remote = if b.remote_dom == DomId::SELF.0 { d.id.0 } else { b.remote_dom };
             let port = owner.events.alloc_unbound(&mut owner.bindings.lock(), DomId(remote))?;
             b.port = port.0;
             guest::write(arg, &b)?;
-        }
-        EvtchnCmd::BIND_INTERDOMAIN => {
+        },
+        EvtchnCmd::BIND_INTERDOMAIN [EFAULT ESRCH EINVAL ENOSPC ENOMEM] => {
             let mut b: BindInterdomain = guest::read(arg)?;
             b.local_port = bind_interdomain(d, b.remote_dom, Port(b.remote_port))?.0;
             guest::write(arg, &b)?;
-        }
-        EvtchnCmd::BIND_VIRQ => {
+        },
+        EvtchnCmd::BIND_VIRQ [EFAULT EPERM EINVAL ENOENT EEXIST ENOSPC ENOMEM] => {
             let mut b: BindVirq = guest::read(arg)?;
             b.port = bind_virq(d, b.virq.0, VcpuId(b.vcpu))?.0;
             guest::write(arg, &b)?;
-        }
-        EvtchnCmd::BIND_IPI => {
+        },
+        EvtchnCmd::BIND_IPI [EFAULT ENOENT ENOSPC ENOMEM] => {
             let mut b: BindIpi = guest::read(arg)?;
             b.port = d.events.bind_ipi(&mut d.bindings.lock(), VcpuId(b.vcpu))?.0;
             guest::write(arg, &b)?;
-        }
-        EvtchnCmd::BIND_PIRQ => {
+        },
+        EvtchnCmd::BIND_PIRQ [EFAULT EINVAL EEXIST EPERM EBUSY ENOSPC ENOMEM] => {
             let mut b: BindPirq = guest::read(arg)?;
             b.port = bind_pirq(d, Pirq(b.pirq), b.flags)?.0;
             guest::write(arg, &b)?;
-        }
-        EvtchnCmd::CLOSE => {
+        },
+        EvtchnCmd::CLOSE [EFAULT EINVAL] => {
             let p: PortArg = guest::read(arg)?;
             close(d, Port(p.port))?;
-        }
-        EvtchnCmd::STATUS => status(caller, arg)?,
-        EvtchnCmd::BIND_VCPU => {
+        },
+        EvtchnCmd::STATUS [EFAULT EPERM ESRCH EINVAL] => status(caller, arg)?,
+        EvtchnCmd::BIND_VCPU [EFAULT EINVAL ENOENT] => {
             let b: BindVcpu = guest::read(arg)?;
             d.events.bind_vcpu(&mut d.bindings.lock(), Port(b.port), VcpuId(b.vcpu))?;
-        }
-        EvtchnCmd::SET_PRIORITY => {
+        },
+        EvtchnCmd::SET_PRIORITY [EFAULT ENOSYS EINVAL] => {
             let s: SetPriority = guest::read(arg)?;
             d.events.set_priority(&mut d.bindings.lock(), Port(s.port), s.priority)?;
-        }
-        EvtchnCmd::INIT_CONTROL => init_control(d, arg)?,
-        EvtchnCmd::EXPAND_ARRAY => expand_array(d, &guest::read(arg)?)?,
-        EvtchnCmd::RESET => {
+        },
+        EvtchnCmd::INIT_CONTROL [EFAULT EINVAL ENOENT ENOMEM] => init_control(d, arg)?,
+        EvtchnCmd::EXPAND_ARRAY [EFAULT EINVAL EOPNOTSUPP ENOSPC ENOMEM]
+            => expand_array(d, &guest::read(arg)?)?,
+        EvtchnCmd::RESET [EFAULT EPERM ESRCH] => {
             let r: Reset = guest::read(arg)?;
             let target = super::target(caller, r.dom)?;
             reset(&target)?;
-        }
-        _ => return Err(Errno::ENOSYS.into()),
-    }
+        },
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } }
     Ok(0)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Machine checks are not collected: dom0 finds CPUs described and never a record.
 
+use super::table::operations;
 use super::{Args, Call, Caller};
 use crate::cpus;
 use abi::Errno;
@@ -24,20 +25,21 @@ pub fn mca(caller: &mut Caller, a: &mut Args) -> Call {
     if op.interface_version != MCA_INTERFACE_VERSION {
         return Err(Errno::EACCES.into());
     }
-    match op.cmd {
-        McCmd::FETCH => {
+    operations! { match mca(op.cmd) {
+        McCmd::FETCH [EINVAL EFAULT] => {
             let mut fetch: McFetch = part(&op)?;
             fetch_record(&mut fetch)?;
             reply(at, &fetch)?;
-        }
-        McCmd::PHYSCPUINFO => {
+        },
+        McCmd::PHYSCPUINFO [EINVAL EFAULT] => {
             let mut info: McPhyscpuinfo = part(&op)?;
             describe_cpus(&mut info)?;
             reply(at, &info)?;
-        }
-        McCmd::MSRINJECT | McCmd::MCEINJECT | McCmd::INJECT_V2 => return Err(Errno::ENOSYS.into()),
-        _ => return Err(Errno::EINVAL.into()),
-    }
+        },
+        McCmd::MSRINJECT | McCmd::MCEINJECT | McCmd::INJECT_V2 [!ok ENOSYS]
+            => return Err(Errno::ENOSYS.into()),
+        _ [EINVAL] => return Err(Errno::EINVAL.into()),
+    } }
     Ok(0)
 }
 

@@ -1,5 +1,6 @@
 //! `memory_op`: how much memory domains have, and which.
 
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::domain::{Domain, Life};
 use crate::frames::{self, pages};
@@ -26,45 +27,38 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
     let raw = u32::try_from(raw).map_err(|_| Errno::ENOSYS)?;
     let command = MemoryCmd(raw & MEMOP_CMD_MASK);
     let start = u64::from(raw >> MEMOP_EXTENT_SHIFT);
-    match command {
+    operations! { match memory_op(command) {
+        // What of a list cannot be done ends it: the result says how many could.
         MemoryCmd::POPULATE_PHYSMAP
         | MemoryCmd::INCREASE_RESERVATION
-        | MemoryCmd::DECREASE_RESERVATION => reservation(caller, a, command, start, arg),
-        MemoryCmd::EXCHANGE => exchange(caller, arg),
-        MemoryCmd::CURRENT_RESERVATION => {
+        | MemoryCmd::DECREASE_RESERVATION [EFAULT EPERM ESRCH EINVAL]
+            => reservation(caller, a, command, start, arg),
+        MemoryCmd::EXCHANGE [EFAULT EPERM ESRCH EINVAL ENOMEM] => exchange(caller, arg),
+        MemoryCmd::CURRENT_RESERVATION [EFAULT EPERM ESRCH] => {
             let d = super::target(caller, guest::read::<MemoryDomain>(arg)?.domid)?;
             Ok(d.page_count.load(Relaxed))
-        }
-        MemoryCmd::MAXIMUM_RESERVATION => {
+        },
+        MemoryCmd::MAXIMUM_RESERVATION [EFAULT EPERM ESRCH] => {
             let d = super::target(caller, guest::read::<MemoryDomain>(arg)?.domid)?;
             Ok(d.memory.lock().max.min(i64::MAX.cast_unsigned()))
-        }
-        MemoryCmd::MAXIMUM_GPFN => {
-            let d = super::target(caller, guest::read::<MemoryDomain>(arg)?.domid)?;
-            // A domain that is being taken apart may not have its shared page any more.
-            let max = match d.life() {
-                Life::Alive => memory::view64::<1>(d.shared_info, MAX_PFN_OFFSET),
-                _ => None,
-            };
-            let [max] = max.ok_or(Errno::EINVAL)?;
-            Ok(max.load(Relaxed).saturating_sub(1))
-        }
-        MemoryCmd::MAXIMUM_RAM_PAGE => Ok(max_ram_page()),
-        MemoryCmd::MACHINE_MEMORY_MAP => {
+        },
+        MemoryCmd::MAXIMUM_GPFN [EFAULT EPERM ESRCH EINVAL] => maximum_gpfn(caller, arg),
+        MemoryCmd::MAXIMUM_RAM_PAGE [] => Ok(max_ram_page()),
+        MemoryCmd::MACHINE_MEMORY_MAP [EPERM EFAULT] => {
             super::need_privilege(caller)?;
             machine_map(arg)?;
             Ok(0)
-        }
-        MemoryCmd::MEMORY_MAP => {
+        },
+        MemoryCmd::MEMORY_MAP [ENOSYS EFAULT] => {
             let map = caller.domain.memory_map.lock().clone();
             if map.is_empty() {
                 return Err(Errno::ENOSYS.into());
             }
             write_map(arg, &map)?;
             Ok(0)
-        }
-        MemoryCmd::SET_MEMORY_MAP => set_map(caller, arg),
-        MemoryCmd::MACHPHYS_MAPPING => {
+        },
+        MemoryCmd::SET_MEMORY_MAP [EFAULT EPERM ESRCH EINVAL ENOMEM] => set_map(caller, arg),
+        MemoryCmd::MACHPHYS_MAPPING [EFAULT] => {
             let m = MachphysMapping {
                 v_start: abi::xen::MACH2PHYS_VIRT_START,
                 v_end: abi::xen::MACH2PHYS_VIRT_END,
@@ -72,14 +66,27 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
             };
             guest::write(arg, &m)?;
             Ok(0)
-        }
-        MemoryCmd::CLAIM_PAGES => claim(caller, arg),
-        MemoryCmd::MACHPHYS_MFN_LIST => super::m2p_list::machphys_mfn_list(caller, arg),
+        },
+        MemoryCmd::CLAIM_PAGES [EFAULT EPERM EINVAL ESRCH ENOMEM] => claim(caller, arg),
+        MemoryCmd::MACHPHYS_MFN_LIST [EPERM EFAULT]
+            => super::m2p_list::machphys_mfn_list(caller, arg),
         // No domain has a virtual NUMA topology.
-        MemoryCmd::GET_VNUMAINFO => Err(Errno::EOPNOTSUPP.into()),
-        MemoryCmd::ACQUIRE_RESOURCE => crate::grant::acquire_resource(caller, arg),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+        MemoryCmd::GET_VNUMAINFO [!ok EOPNOTSUPP] => Err(Errno::EOPNOTSUPP.into()),
+        MemoryCmd::ACQUIRE_RESOURCE [EFAULT EINVAL EPERM ESRCH EOPNOTSUPP ENOMEM]
+            => crate::grant::acquire_resource(caller, arg),
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
+}
+
+fn maximum_gpfn(caller: &Caller, arg: u64) -> Call {
+    let d = super::target(caller, guest::read::<MemoryDomain>(arg)?.domid)?;
+    // A domain that is being taken apart may not have its shared page any more.
+    let max = match d.life() {
+        Life::Alive => memory::view64::<1>(d.shared_info, MAX_PFN_OFFSET),
+        _ => None,
+    };
+    let [max] = max.ok_or(Errno::EINVAL)?;
+    Ok(max.load(Relaxed).saturating_sub(1))
 }
 
 /// Offset of `arch.max_pfn` in `shared_info`.

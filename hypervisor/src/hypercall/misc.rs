@@ -1,9 +1,11 @@
 //! The small hypercalls of PV guests: traps, stacks, segments, debug registers, timer, assists.
 
+use super::table::operations;
 use super::{Args, Call, Caller};
 use crate::util::{index, low16};
 use crate::vcpu::Trap;
 use abi::pv::{SegmentBase, TrapInfo};
+use abi::xen::VmassistCmd;
 use abi::{Errno, xen};
 use core::sync::atomic::Ordering::Relaxed;
 use machine::fpu;
@@ -131,10 +133,11 @@ pub fn vm_assist(caller: &mut Caller, a: &mut Args) -> Call {
         return Err(Errno::EINVAL.into());
     }
     let bit = 1u64.wrapping_shl(kind);
-    match u32::try_from(command) {
-        Ok(xen::VMASST_CMD_ENABLE) => caller.domain.assists.fetch_or(bit, Relaxed),
-        Ok(xen::VMASST_CMD_DISABLE) => caller.domain.assists.fetch_and(!bit, Relaxed),
-        _ => return Err(Errno::ENOSYS.into()),
-    };
+    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    operations! { match vm_assist(VmassistCmd(command)) {
+        VmassistCmd::ENABLE [] => caller.domain.assists.fetch_or(bit, Relaxed),
+        VmassistCmd::DISABLE [] => caller.domain.assists.fetch_and(!bit, Relaxed),
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } };
     Ok(0)
 }

@@ -13,9 +13,11 @@ pub mod physdev;
 pub mod platform;
 pub mod sched;
 pub mod sysctl;
+pub mod table;
 pub mod vcpu;
 pub mod version;
 
+use self::table::operations;
 use crate::cpus;
 use crate::domain::Domain;
 use crate::vcpu::Vcpu;
@@ -90,9 +92,11 @@ impl Args {
 /// A guest's kernel called.
 pub fn enter(regs: &mut GuestRegs) {
     let Some(vcpu) = cpus::current() else { return };
-    if regs.rax == u64::from(Hypercall::IRET.0) {
-        return crate::bounce::iret(&vcpu, regs);
-    }
+    // It alone replaces the registers, so that there is nothing to return a result in.
+    operations! { match hypercall(Hypercall(u32::try_from(regs.rax).unwrap_or(u32::MAX))) {
+        Hypercall::IRET [] => return crate::bounce::iret(&vcpu, regs),
+        _ [] => {}
+    } }
     let mut args = Args([regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8]);
     let mut caller = Caller { vcpu: &vcpu, domain: &vcpu.domain, regs: Some(regs) };
     match dispatch(&mut caller, regs.rax, &mut args) {
@@ -109,40 +113,40 @@ pub fn enter(regs: &mut GuestRegs) {
 /// The table of hypercalls.
 fn dispatch(caller: &mut Caller, number: u64, a: &mut Args) -> Call {
     let Ok(number) = u32::try_from(number) else { return Err(Errno::ENOSYS.into()) };
-    match Hypercall(number) {
-        Hypercall::MMU_UPDATE => crate::mmu::mmu_update(caller, a),
-        Hypercall::MULTICALL => multicall(caller, a),
-        Hypercall::UPDATE_VA_MAPPING => crate::mmu::update_va_mapping(caller, a),
-        Hypercall::STACK_SWITCH => misc::stack_switch(caller, a),
-        Hypercall::MMUEXT_OP => crate::mmu::mmuext_op(caller, a),
-        Hypercall::SET_SEGMENT_BASE => misc::set_segment_base(caller, a),
-        Hypercall::FPU_TASKSWITCH => misc::fpu_taskswitch(caller, a),
-        Hypercall::UPDATE_DESCRIPTOR => crate::descriptor::update_descriptor(caller, a),
-        Hypercall::SCHED_OP => sched::sched_op(caller, a),
-        Hypercall::EVENT_CHANNEL_OP => event_channel::event_channel_op(caller, a),
-        Hypercall::XEN_VERSION => version::xen_version(caller, a),
-        Hypercall::SET_TIMER_OP => misc::set_timer_op(caller, a),
-        Hypercall::VCPU_OP => vcpu::vcpu_op(caller, a),
-        Hypercall::GRANT_TABLE_OP => crate::grant::grant_table_op(caller, a),
-        Hypercall::MEMORY_OP => memory::memory_op(caller, a),
-        Hypercall::PHYSDEV_OP => physdev::physdev_op(caller, a),
-        Hypercall::CONSOLE_IO => console_io::console_io(caller, a),
-        Hypercall::SET_TRAP_TABLE => misc::set_trap_table(caller, a),
-        Hypercall::SET_GDT => crate::descriptor::set_gdt(caller, a),
-        Hypercall::SET_CALLBACKS => callback::set_callbacks(caller, a),
-        Hypercall::CALLBACK_OP => callback::callback_op(caller, a),
-        Hypercall::SET_DEBUGREG => misc::set_debugreg(caller, a),
-        Hypercall::GET_DEBUGREG => misc::get_debugreg(caller, a),
-        Hypercall::VM_ASSIST => misc::vm_assist(caller, a),
-        Hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN => {
-            crate::mmu::update_va_mapping_otherdomain(caller, a)
-        }
-        Hypercall::DOMCTL => domctl::domctl(caller, a),
-        Hypercall::SYSCTL => sysctl::sysctl(caller, a),
-        Hypercall::MCA => machine_check::mca(caller, a),
-        Hypercall::PLATFORM_OP => platform::platform_op(caller, a),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+    operations! { match hypercall(Hypercall(number)) {
+        Hypercall::MMU_UPDATE [EPERM ESRCH EINVAL EFAULT] => crate::mmu::mmu_update(caller, a),
+        Hypercall::MULTICALL [EFAULT] => multicall(caller, a),
+        Hypercall::UPDATE_VA_MAPPING [EINVAL EBUSY EPERM EFAULT]
+            => crate::mmu::update_va_mapping(caller, a),
+        Hypercall::STACK_SWITCH [] => misc::stack_switch(caller, a),
+        Hypercall::MMUEXT_OP [EPERM ESRCH EFAULT] => crate::mmu::mmuext_op(caller, a),
+        Hypercall::SET_SEGMENT_BASE [EINVAL] => misc::set_segment_base(caller, a),
+        Hypercall::FPU_TASKSWITCH [] => misc::fpu_taskswitch(caller, a),
+        Hypercall::UPDATE_DESCRIPTOR [EINVAL] => crate::descriptor::update_descriptor(caller, a),
+        Hypercall::SCHED_OP [] => sched::sched_op(caller, a),
+        Hypercall::EVENT_CHANNEL_OP [] => event_channel::event_channel_op(caller, a),
+        Hypercall::XEN_VERSION [] => version::xen_version(caller, a),
+        Hypercall::SET_TIMER_OP [] => misc::set_timer_op(caller, a),
+        Hypercall::VCPU_OP [ENOENT] => vcpu::vcpu_op(caller, a),
+        Hypercall::GRANT_TABLE_OP [EINVAL] => crate::grant::grant_table_op(caller, a),
+        Hypercall::MEMORY_OP [] => memory::memory_op(caller, a),
+        Hypercall::PHYSDEV_OP [EPERM] => physdev::physdev_op(caller, a),
+        Hypercall::CONSOLE_IO [EPERM] => console_io::console_io(caller, a),
+        Hypercall::SET_TRAP_TABLE [EFAULT EINVAL] => misc::set_trap_table(caller, a),
+        Hypercall::SET_GDT [EINVAL EFAULT] => crate::descriptor::set_gdt(caller, a),
+        Hypercall::SET_CALLBACKS [EINVAL] => callback::set_callbacks(caller, a),
+        Hypercall::CALLBACK_OP [] => callback::callback_op(caller, a),
+        Hypercall::SET_DEBUGREG [EPERM] => misc::set_debugreg(caller, a),
+        Hypercall::GET_DEBUGREG [ENODEV] => misc::get_debugreg(caller, a),
+        Hypercall::VM_ASSIST [EINVAL] => misc::vm_assist(caller, a),
+        Hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN [EINVAL EBUSY EPERM EFAULT ESRCH]
+            => crate::mmu::update_va_mapping_otherdomain(caller, a),
+        Hypercall::DOMCTL [EPERM EFAULT EACCES ESRCH] => domctl::domctl(caller, a),
+        Hypercall::SYSCTL [EPERM EFAULT EACCES] => sysctl::sysctl(caller, a),
+        Hypercall::MCA [EPERM EFAULT EACCES] => machine_check::mca(caller, a),
+        Hypercall::PLATFORM_OP [EPERM EFAULT EACCES] => platform::platform_op(caller, a),
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
 }
 
 /// Entries of a multicall between looks at what else is to be done.

@@ -1,5 +1,6 @@
 //! `physdev_op`: interrupts, ports and PCI devices, for dom0.
 
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::irq::{self, Source};
 use crate::util::{low8, low16};
@@ -16,90 +17,95 @@ use machine::{guest, ioapic};
 /// `physdev_op(command, argument)`.
 pub fn physdev_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
-    let v = caller.vcpu;
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
-    match PhysdevCmd(command) {
-        PhysdevCmd::EOI => {
+    let command = PhysdevCmd(u32::try_from(command).map_err(|_| Errno::ENOSYS)?);
+    operations! { match physdev_op(command) {
+        PhysdevCmd::EOI [EFAULT] => {
             let e: Eoi = guest::read(arg)?;
             irq::eoi(Pirq(e.irq));
-        }
-        PhysdevCmd::IRQ_STATUS_QUERY => {
-            let mut q: IrqStatusQuery = guest::read(arg)?;
-            if q.irq >= irq::DOM0_PIRQS {
-                return Err(Errno::EINVAL.into());
-            }
-            q.flags = if irq::needs_eoi(Pirq(q.irq)) { IRQSTAT_NEEDS_EOI } else { 0 };
-            guest::write(arg, &q)?;
-        }
-        PhysdevCmd::SET_IOPL => {
+        },
+        PhysdevCmd::IRQ_STATUS_QUERY [EFAULT EINVAL] => irq_status(arg)?,
+        PhysdevCmd::SET_IOPL [EFAULT EINVAL] => {
             let s: SetIopl = guest::read(arg)?;
             if s.iopl > 3 {
                 return Err(Errno::EINVAL.into());
             }
-            v.iopl.store(low8(s.iopl.into()), Relaxed);
-        }
-        PhysdevCmd::SET_IOBITMAP => {
+            caller.vcpu.iopl.store(low8(s.iopl.into()), Relaxed);
+        },
+        PhysdevCmd::SET_IOBITMAP [EFAULT EINVAL] => {
             let s: SetIobitmap = guest::read(arg)?;
             if s.nr_ports > 65_536 {
                 return Err(Errno::EINVAL.into());
             }
-            *v.io_bitmap.lock() = (s.bitmap.addr(), s.nr_ports);
-        }
-        _ => {
+            *caller.vcpu.io_bitmap.lock() = (s.bitmap.addr(), s.nr_ports);
+        },
+        _ [EPERM] => {
             super::need_privilege(caller)?;
-            return privileged(caller, PhysdevCmd(command), arg);
+            privileged(caller, command, arg)?;
         }
-    }
+    } }
     Ok(0)
 }
 
-fn privileged(caller: &Caller, command: PhysdevCmd, arg: u64) -> Call {
-    match command {
-        PhysdevCmd::APIC_READ => {
-            let mut r: Apic = guest::read(arg)?;
-            let index = ioapic::index_at(r.apic_physbase).ok_or(Errno::EINVAL)?;
-            let register = u8::try_from(r.reg).map_err(|_| Errno::EINVAL)?;
-            r.value = ioapic::read(index, register).ok_or(Errno::EINVAL)?;
-            guest::write(arg, &r)?;
-        }
+fn privileged(caller: &Caller, command: PhysdevCmd, arg: u64) -> Result<(), Stop> {
+    operations! { match physdev_op(command) {
+        PhysdevCmd::APIC_READ [EFAULT EINVAL] => apic_read(arg)?,
         // Lines are set up by their own calls; raw writes could aim interrupts anywhere.
-        PhysdevCmd::APIC_WRITE => return Err(Errno::EPERM.into()),
-        PhysdevCmd::ALLOC_IRQ_VECTOR => {
+        PhysdevCmd::APIC_WRITE [!ok EPERM] => return Err(Errno::EPERM.into()),
+        PhysdevCmd::ALLOC_IRQ_VECTOR [EFAULT] => {
             let r: Irq = guest::read(arg)?;
             guest::write(arg, &Irq { vector: r.irq, ..r })?;
-        }
-        PhysdevCmd::SETUP_GSI => {
+        },
+        PhysdevCmd::SETUP_GSI [EFAULT EINVAL EEXIST ENOSPC ENOMEM] => {
             let s: SetupGsi = guest::read(arg)?;
             let gsi = u32::try_from(s.gsi).map_err(|_| Errno::EINVAL)?;
             irq::setup_gsi(gsi, s.triggering != 0, s.polarity != 0)?;
-        }
-        PhysdevCmd::MAP_PIRQ => map_pirq(caller, arg)?,
-        PhysdevCmd::UNMAP_PIRQ => {
+        },
+        PhysdevCmd::MAP_PIRQ [EFAULT ESRCH EOPNOTSUPP EINVAL ENODEV EEXIST ENOSPC ENOMEM]
+            => map_pirq(caller, arg)?,
+        PhysdevCmd::UNMAP_PIRQ [EFAULT EINVAL EBUSY] => {
             let u: UnmapPirq = guest::read(arg)?;
             let pirq = u32::try_from(u.pirq).map_err(|_| Errno::EINVAL)?;
             irq::unmap(Pirq(pirq))?;
-        }
-        PhysdevCmd::GET_FREE_PIRQ => {
+        },
+        PhysdevCmd::GET_FREE_PIRQ [EFAULT ENOSPC] => {
             let mut g: GetFreePirq = guest::read(arg)?;
             g.pirq = irq::any_free_pirq().ok_or(Errno::ENOSPC)?.0;
             guest::write(arg, &g)?;
-        }
-        PhysdevCmd::PCI_DEVICE_ADD => {
+        },
+        PhysdevCmd::PCI_DEVICE_ADD [EFAULT] => {
             let d: PciDeviceAdd = guest::read(arg)?;
             report(d.seg, d.bus, d.devfn, "add");
-        }
-        PhysdevCmd::PCI_DEVICE_REMOVE => {
+        },
+        PhysdevCmd::PCI_DEVICE_REMOVE [EFAULT] => {
             let d: PciDevice = guest::read(arg)?;
             report(d.seg, d.bus, d.devfn, "remove");
-        }
+        },
         // All of it is ours to use already, by the tables.
-        PhysdevCmd::PCI_MMCFG_RESERVED => {}
-        PhysdevCmd::PREPARE_MSIX | PhysdevCmd::RELEASE_MSIX => {
-            let _: PciDevice = guest::read(arg)?;
-        }
-        _ => return Err(Errno::ENOSYS.into()),
+        PhysdevCmd::PCI_MMCFG_RESERVED [] => {},
+        PhysdevCmd::PREPARE_MSIX [EFAULT] => drop(guest::read::<PciDevice>(arg)?),
+        PhysdevCmd::RELEASE_MSIX [EFAULT] => drop(guest::read::<PciDevice>(arg)?),
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } }
+    Ok(())
+}
+
+fn irq_status(arg: u64) -> Result<(), Stop> {
+    let mut q: IrqStatusQuery = guest::read(arg)?;
+    if q.irq >= irq::DOM0_PIRQS {
+        return Err(Errno::EINVAL.into());
     }
-    Ok(0)
+    q.flags = if irq::needs_eoi(Pirq(q.irq)) { IRQSTAT_NEEDS_EOI } else { 0 };
+    guest::write(arg, &q)?;
+    Ok(())
+}
+
+fn apic_read(arg: u64) -> Result<(), Stop> {
+    let mut r: Apic = guest::read(arg)?;
+    let index = ioapic::index_at(r.apic_physbase).ok_or(Errno::EINVAL)?;
+    let register = u8::try_from(r.reg).map_err(|_| Errno::EINVAL)?;
+    r.value = ioapic::read(index, register).ok_or(Errno::EINVAL)?;
+    guest::write(arg, &r)?;
+    Ok(())
 }
 
 fn report(segment: u16, bus: u8, devfn: u8, what: &str) {

@@ -5,6 +5,7 @@ mod firmware;
 mod memory_types;
 mod power;
 
+use super::table::operations;
 use super::{Args, Call, Caller};
 use abi::Errno;
 use abi::platform::{PlatformCmd, PlatformOp, SetTime32, SetTime64, XENPF_INTERFACE_VERSION};
@@ -19,27 +20,29 @@ pub fn platform_op(caller: &mut Caller, a: &mut Args) -> Call {
     if op.interface_version != XENPF_INTERFACE_VERSION {
         return Err(Errno::EACCES.into());
     }
-    match op.cmd {
-        PlatformCmd::SETTIME64 => {
+    operations! { match platform_op(op.cmd) {
+        PlatformCmd::SETTIME64 [EINVAL] => {
             let t = part::<SetTime64>(&op)?;
             if t.mbz != 0 {
                 return Err(Errno::EINVAL.into());
             }
             crate::time::set_wall_clock(t.secs, u64::from(t.nsecs), t.system_time);
-        }
-        PlatformCmd::SETTIME32 => {
+        },
+        PlatformCmd::SETTIME32 [] => {
             let t = part::<SetTime32>(&op)?;
             crate::time::set_wall_clock(u64::from(t.secs), u64::from(t.nsecs), t.system_time);
-        }
-        PlatformCmd::ENTER_ACPI_SLEEP => power::enter_sleep(&part(&op)?)?,
-        PlatformCmd::SET_PROCESSOR_PMINFO => power::processor_info(&part(&op)?)?,
-        PlatformCmd::GET_CPUINFO => answer(at, &mut op, cpus::info)?,
-        PlatformCmd::GET_CPU_VERSION => answer(at, &mut op, cpus::version)?,
-        PlatformCmd::READ_MEMTYPE => answer(at, &mut op, memory_types::read)?,
-        PlatformCmd::FIRMWARE_INFO => answer(at, &mut op, firmware::info)?,
-        PlatformCmd::GET_SYMBOL => answer(at, &mut op, firmware::symbol)?,
-        _ => return Err(Errno::ENOSYS.into()),
-    }
+        },
+        PlatformCmd::ENTER_ACPI_SLEEP [EOPNOTSUPP ENODEV] => power::enter_sleep(&part(&op)?)?,
+        PlatformCmd::SET_PROCESSOR_PMINFO [ENOSYS EFAULT EINVAL]
+            => power::processor_info(&part(&op)?)?,
+        PlatformCmd::GET_CPUINFO [EFAULT] => answer(at, &mut op, cpus::info)?,
+        PlatformCmd::GET_CPU_VERSION [EFAULT] => answer(at, &mut op, cpus::version)?,
+        PlatformCmd::READ_MEMTYPE [EINVAL EFAULT] => answer(at, &mut op, memory_types::read)?,
+        PlatformCmd::FIRMWARE_INFO [ESRCH ENOSYS EINVAL EFAULT]
+            => answer(at, &mut op, firmware::info)?,
+        PlatformCmd::GET_SYMBOL [ENOSYS ERANGE EFAULT] => answer(at, &mut op, firmware::symbol)?,
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } }
     Ok(0)
 }
 

@@ -1,6 +1,7 @@
 //! `sched_op`: yield, block, poll, shut down.
 
-use super::{Args, Call, Caller};
+use super::table::operations;
+use super::{Args, Call, Caller, Stop};
 use abi::sched::{Poll, RemoteShutdown, SchedCmd, Shutdown, ShutdownReason};
 use abi::{Errno, Port};
 use core::sync::atomic::Ordering::{AcqRel, Release, SeqCst};
@@ -9,37 +10,42 @@ use machine::guest;
 /// `sched_op(command, argument)`.
 pub fn sched_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
-    match u32::try_from(command).map(SchedCmd) {
-        Ok(SchedCmd::YIELD) => crate::schedule::yield_now(),
-        Ok(SchedCmd::BLOCK) => block(caller),
-        Ok(SchedCmd::SHUTDOWN) => {
-            let s: Shutdown = guest::read(arg)?;
-            if s.reason > ShutdownReason::MAX {
-                return Err(Errno::EINVAL.into());
-            }
-            crate::info!("d{}v{} shuts down: {}", caller.domain.id, caller.vcpu.id, name(s.reason));
-            if let (ShutdownReason::CRASH, Some(regs)) = (s.reason, caller.regs) {
-                crate::panic::crashed(caller.domain.id, caller.vcpu.id, regs);
-            }
-            caller.domain.shut_down(s.reason.0);
-        }
-        Ok(SchedCmd::SHUTDOWN_CODE) => {
+    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    operations! { match sched_op(SchedCmd(command)) {
+        SchedCmd::YIELD [] => crate::schedule::yield_now(),
+        SchedCmd::BLOCK [] => block(caller),
+        SchedCmd::SHUTDOWN [EFAULT EINVAL] => shutdown(caller, &guest::read(arg)?)?,
+        SchedCmd::SHUTDOWN_CODE [EFAULT] => {
             let s: Shutdown = guest::read(arg)?;
             caller.domain.shutdown_code(s.reason.0);
-        }
-        Ok(SchedCmd::POLL) => poll(caller, &guest::read(arg)?)?,
-        Ok(SchedCmd::REMOTE_SHUTDOWN) => {
-            super::need_privilege(caller)?;
-            let r: RemoteShutdown = guest::read(arg)?;
-            if r.reason > ShutdownReason::MAX {
-                return Err(Errno::EINVAL.into());
-            }
-            let d = super::target(caller, r.domain_id)?;
-            d.shut_down(r.reason.0);
-        }
-        _ => return Err(Errno::ENOSYS.into()),
-    }
+        },
+        SchedCmd::POLL [EFAULT EINVAL] => poll(caller, &guest::read(arg)?)?,
+        SchedCmd::REMOTE_SHUTDOWN [EPERM EFAULT EINVAL ESRCH] => remote_shutdown(caller, arg)?,
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } }
     Ok(0)
+}
+
+fn shutdown(caller: &Caller, s: &Shutdown) -> Result<(), Errno> {
+    if s.reason > ShutdownReason::MAX {
+        return Err(Errno::EINVAL);
+    }
+    crate::info!("d{}v{} shuts down: {}", caller.domain.id, caller.vcpu.id, name(s.reason));
+    if let (ShutdownReason::CRASH, Some(regs)) = (s.reason, caller.regs) {
+        crate::panic::crashed(caller.domain.id, caller.vcpu.id, regs);
+    }
+    caller.domain.shut_down(s.reason.0);
+    Ok(())
+}
+
+fn remote_shutdown(caller: &Caller, arg: u64) -> Result<(), Stop> {
+    super::need_privilege(caller)?;
+    let r: RemoteShutdown = guest::read(arg)?;
+    if r.reason > ShutdownReason::MAX {
+        return Err(Errno::EINVAL.into());
+    }
+    super::target(caller, r.domain_id)?.shut_down(r.reason.0);
+    Ok(())
 }
 
 fn name(reason: ShutdownReason) -> &'static str {
@@ -59,7 +65,7 @@ fn block(caller: &Caller) {
 }
 
 /// Waits until one of some ports is pending, or a time.
-fn poll(caller: &Caller, p: &Poll) -> Result<(), super::Stop> {
+fn poll(caller: &Caller, p: &Poll) -> Result<(), Stop> {
     let (v, d) = (caller.vcpu, caller.domain);
     if p.nr_ports > 128 {
         return Err(Errno::EINVAL.into());

@@ -1,5 +1,6 @@
 //! `vcpu_op`: vCPUs up and down, their timers and the areas that they share.
 
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::frames::pages;
 use crate::time;
@@ -24,64 +25,68 @@ pub fn vcpu_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, id, arg, ..] = *a.all();
     let id = VcpuId(u32::try_from(id).map_err(|_| Errno::ENOENT)?);
     let v = caller.domain.vcpu(id).ok_or(Errno::ENOENT)?;
-    match u32::try_from(command).map(VcpuCmd) {
-        Ok(VcpuCmd::SET_SINGLESHOT_TIMER) => return set_singleshot(&v, arg),
-        Ok(VcpuCmd::STOP_SINGLESHOT_TIMER) => crate::timer::set_singleshot(&v, u64::MAX),
-        Ok(VcpuCmd::SET_PERIODIC_TIMER) => {
-            let t: SetPeriodicTimer = guest::read(arg)?;
-            if t.period_ns < MIN_PERIOD || t.period_ns > 1 << 62 {
-                return Err(Errno::EINVAL.into());
-            }
-            let first = time::now().saturating_add(t.period_ns);
-            v.period_next.store(first, Release);
-            v.period.store(t.period_ns, Release);
-            crate::timer::settle(&v);
-        }
-        Ok(VcpuCmd::STOP_PERIODIC_TIMER) => {
+    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    operations! { match vcpu_op(VcpuCmd(command)) {
+        VcpuCmd::SET_SINGLESHOT_TIMER [EFAULT ETIME] => return set_singleshot(&v, arg),
+        VcpuCmd::STOP_SINGLESHOT_TIMER [] => crate::timer::set_singleshot(&v, u64::MAX),
+        VcpuCmd::SET_PERIODIC_TIMER [EFAULT EINVAL] => set_periodic(&v, &guest::read(arg)?)?,
+        VcpuCmd::STOP_PERIODIC_TIMER [] => {
             v.period.store(0, Release);
             crate::timer::settle(&v);
-        }
-        Ok(VcpuCmd::INITIALISE) => initialise(&v, arg)?,
-        Ok(VcpuCmd::UP) => {
+        },
+        VcpuCmd::INITIALISE [EFAULT EINVAL EEXIST ENOMEM] => initialise(&v, arg)?,
+        VcpuCmd::UP [EINVAL] => {
             if !v.initialised.load(Acquire) {
                 return Err(Errno::EINVAL.into());
             }
             v.online.store(true, Release);
             crate::schedule::wake(&v);
-        }
-        Ok(VcpuCmd::DOWN) => {
+        },
+        VcpuCmd::DOWN [] => {
             v.online.store(false, Release);
             crate::schedule::sleep_soon(&v);
-        }
-        Ok(VcpuCmd::IS_UP) => return Ok(u64::from(v.online.load(Acquire))),
-        Ok(VcpuCmd::GET_RUNSTATE_INFO) => guest::write(arg, &time::runstate_info(&v))?,
-        Ok(VcpuCmd::REGISTER_RUNSTATE_MEMORY_AREA) => {
+        },
+        VcpuCmd::IS_UP [] => return Ok(u64::from(v.online.load(Acquire))),
+        VcpuCmd::GET_RUNSTATE_INFO [EFAULT] => guest::write(arg, &time::runstate_info(&v))?,
+        VcpuCmd::REGISTER_RUNSTATE_MEMORY_AREA [EFAULT] => {
             let r: RegisterArea = guest::read(arg)?;
             v.runstate_area.store(r.addr, Relaxed);
             if v.id == caller.vcpu.id {
                 guest::write(r.addr, &time::runstate_info(&v))?;
             }
-        }
-        Ok(VcpuCmd::REGISTER_VCPU_TIME_MEMORY_AREA) => {
+        },
+        VcpuCmd::REGISTER_VCPU_TIME_MEMORY_AREA [EFAULT] => {
             let r: RegisterArea = guest::read(arg)?;
             v.time_area.store(r.addr, Relaxed);
             if v.id == caller.vcpu.id {
                 time::update_guest_areas(&v);
             }
-        }
-        Ok(VcpuCmd::REGISTER_VCPU_INFO) => register_info(&v, &guest::read(arg)?)?,
-        Ok(VcpuCmd::SEND_NMI) => {
+        },
+        VcpuCmd::REGISTER_VCPU_INFO [EFAULT EINVAL ENXIO EACCES]
+            => register_info(&v, &guest::read(arg)?)?,
+        VcpuCmd::SEND_NMI [] => {
             v.nmi_pending.store(true, Release);
             crate::schedule::kick(&v);
-        }
-        Ok(VcpuCmd::GET_PHYSID) => {
+        },
+        VcpuCmd::GET_PHYSID [EFAULT] => {
             // The vCPU's own number: nothing pins it to a CPU.
             let g = GetPhysid { phys_id: u64::from(v.id.0) << 32 | u64::from(v.id.0) };
             guest::write(arg, &g)?;
-        }
-        _ => return Err(Errno::ENOSYS.into()),
-    }
+        },
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } }
     Ok(0)
+}
+
+fn set_periodic(v: &Arc<Vcpu>, t: &SetPeriodicTimer) -> Result<(), Errno> {
+    if t.period_ns < MIN_PERIOD || t.period_ns > 1 << 62 {
+        return Err(Errno::EINVAL);
+    }
+    let first = time::now().saturating_add(t.period_ns);
+    v.period_next.store(first, Release);
+    v.period.store(t.period_ns, Release);
+    crate::timer::settle(v);
+    Ok(())
 }
 
 fn set_singleshot(v: &Arc<Vcpu>, arg: u64) -> Call {

@@ -1,5 +1,6 @@
 //! `xen_version`: what this hypervisor is.
 
+use super::table::operations;
 use super::{Args, Call, Caller};
 use abi::Errno;
 use abi::version::{
@@ -23,28 +24,28 @@ const CHANGESET: &str = concat!("ferroxen ", env!("CARGO_PKG_VERSION"));
 pub fn xen_version(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, buffer, ..] = *a.all();
     let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
-    match VersionCmd(command) {
-        VersionCmd::VERSION => return Ok(u64::from(MAJOR << 16 | MINOR)),
-        VersionCmd::EXTRAVERSION => text::<EXTRAVERSION_LEN>(buffer, EXTRA)?,
-        VersionCmd::COMPILE_INFO => compile_info(buffer)?,
-        VersionCmd::CAPABILITIES => text::<CAPABILITIES_INFO_LEN>(buffer, CAPABILITIES)?,
-        VersionCmd::CHANGESET => text::<CHANGESET_INFO_LEN>(buffer, CHANGESET)?,
-        VersionCmd::PLATFORM_PARAMETERS => {
+    operations! { match xen_version(VersionCmd(command)) {
+        VersionCmd::VERSION [] => return Ok(u64::from(MAJOR << 16 | MINOR)),
+        VersionCmd::EXTRAVERSION [EFAULT] => text::<EXTRAVERSION_LEN>(buffer, EXTRA)?,
+        VersionCmd::COMPILE_INFO [EFAULT] => compile_info(buffer)?,
+        VersionCmd::CAPABILITIES [EFAULT] => text::<CAPABILITIES_INFO_LEN>(buffer, CAPABILITIES)?,
+        VersionCmd::CHANGESET [EFAULT] => text::<CHANGESET_INFO_LEN>(buffer, CHANGESET)?,
+        VersionCmd::PLATFORM_PARAMETERS [EFAULT] => {
             let p = PlatformParameters { virt_start: abi::xen::HYPERVISOR_VIRT_START };
             guest::write(buffer, &p)?;
-        }
-        VersionCmd::GET_FEATURES => features(caller, buffer)?,
-        VersionCmd::PAGESIZE => return Ok(4096),
-        VersionCmd::GUEST_HANDLE => guest::write(buffer, &*caller.domain.handle.lock())?,
-        VersionCmd::COMMANDLINE => text::<COMMANDLINE_LEN>(buffer, command_line())?,
+        },
+        VersionCmd::GET_FEATURES [EFAULT EINVAL] => features(caller, buffer)?,
+        VersionCmd::PAGESIZE [] => return Ok(4096),
+        VersionCmd::GUEST_HANDLE [EFAULT] => guest::write(buffer, &*caller.domain.handle.lock())?,
+        VersionCmd::COMMANDLINE [EFAULT] => text::<COMMANDLINE_LEN>(buffer, command_line())?,
         // There is no build id; the long forms give whole strings.
-        VersionCmd::BUILD_ID => return Err(Errno::ENODATA.into()),
-        VersionCmd::EXTRAVERSION2 => return long(buffer, EXTRA),
-        VersionCmd::CAPABILITIES2 => return long(buffer, CAPABILITIES),
-        VersionCmd::CHANGESET2 => return long(buffer, CHANGESET),
-        VersionCmd::COMMANDLINE2 => return long(buffer, command_line()),
-        _ => return Err(Errno::ENOSYS.into()),
-    }
+        VersionCmd::BUILD_ID [!ok ENODATA] => return Err(Errno::ENODATA.into()),
+        VersionCmd::EXTRAVERSION2 [EFAULT EINVAL ENOBUFS] => return long(buffer, EXTRA),
+        VersionCmd::CAPABILITIES2 [EFAULT EINVAL ENOBUFS] => return long(buffer, CAPABILITIES),
+        VersionCmd::CHANGESET2 [EFAULT EINVAL ENOBUFS] => return long(buffer, CHANGESET),
+        VersionCmd::COMMANDLINE2 [EFAULT EINVAL ENOBUFS] => return long(buffer, command_line()),
+        _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
+    } }
     Ok(0)
 }
 

@@ -10,6 +10,7 @@ mod settings;
 mod vcpu;
 
 use super::control::{part, put_part};
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::domain::{self, Domain, Life};
 use abi::domctl::{AddressSize, DOMCTL_INTERFACE_VERSION, Domctl, DomctlCmd};
@@ -49,66 +50,73 @@ enum Reply {
 /// What an operation returns.
 type Answer = Result<Reply, Stop>;
 
-/// The table of operations.
+/// The table of operations: first those that need no domain.
 fn dispatch(caller: &Caller, op: &mut Domctl) -> Answer {
-    match op.cmd {
-        DomctlCmd::CREATEDOMAIN => return create::create(op),
-        DomctlCmd::GETDOMAININFO => return info::get(op),
-        _ => {}
-    }
-    let d = &domain::by_id(DomId(op.domain)).ok_or(Errno::ESRCH)?;
-    let u = &mut op.u;
-    match op.cmd {
-        DomctlCmd::DESTROYDOMAIN => run::destroy(caller, d),
-        DomctlCmd::PAUSEDOMAIN => run::pause(caller, d),
-        DomctlCmd::UNPAUSEDOMAIN => run::unpause(d),
-        DomctlCmd::SENDTRIGGER => run::trigger(d, u),
-        DomctlCmd::RESUMEDOMAIN => run::resume(caller, d),
-        DomctlCmd::MAX_VCPUS => create::max_vcpus(caller, d, u),
-        DomctlCmd::MAX_MEM => memory::max_mem(d, u),
-        DomctlCmd::HYPERCALL_INIT => memory::hypercall_init(d, u),
-        DomctlCmd::GETPAGEFRAMEINFO3 => memory::page_types(d, u),
-        DomctlCmd::SHADOW_OP => memory::shadow_op(u),
-        DomctlCmd::SETVCPUCONTEXT => vcpu::set_context(caller, d, u),
-        DomctlCmd::GETVCPUCONTEXT => vcpu::get_context(caller, d, u),
-        DomctlCmd::GETVCPUINFO => vcpu::info(d, u),
-        DomctlCmd::SETVCPUAFFINITY => vcpu::set_affinity(d, u),
-        DomctlCmd::GETVCPUAFFINITY => vcpu::get_affinity(d, u),
-        DomctlCmd::SETNODEAFFINITY => vcpu::set_nodes(u),
-        DomctlCmd::GETNODEAFFINITY => vcpu::get_nodes(u),
-        DomctlCmd::GET_EXT_VCPUCONTEXT => vcpu::get_extended(d, u),
-        DomctlCmd::SET_EXT_VCPUCONTEXT => vcpu::set_extended(d, u),
-        DomctlCmd::GETVCPUEXTSTATE => vcpu::get_state(d, u),
-        DomctlCmd::SETVCPUEXTSTATE => vcpu::set_state(caller, d, u),
-        DomctlCmd::GET_VCPU_MSRS => vcpu::get_msrs(d, u),
-        DomctlCmd::SET_VCPU_MSRS => vcpu::set_msrs(d, u),
-        DomctlCmd::SCHEDULER_OP => settings::scheduler(d, u),
-        DomctlCmd::SETDOMAINHANDLE => settings::handle(d, u),
-        DomctlCmd::SETDEBUGGING => settings::debugging(caller, d, u),
-        DomctlCmd::SETTIMEOFFSET => settings::time_offset(d, u),
-        DomctlCmd::SUBSCRIBE => settings::subscribe(d, u),
-        DomctlCmd::GETTSCINFO => settings::get_tsc(d, u),
-        DomctlCmd::SETTSCINFO => settings::set_tsc(caller, d, u),
-        DomctlCmd::SET_VIRQ_HANDLER => settings::virq_handler(d, u),
-        DomctlCmd::IRQ_PERMISSION => permission::interrupt(d, u),
-        DomctlCmd::GSI_PERMISSION => permission::gsi(d, u),
-        DomctlCmd::IOMEM_PERMISSION => permission::memory(d, u),
-        DomctlCmd::IOPORT_PERMISSION => permission::ports(d, u),
-        DomctlCmd::GET_CPU_POLICY => policy::get(d, u),
-        DomctlCmd::SET_CPU_POLICY => policy::set(caller, d, u),
-        DomctlCmd::SET_ADDRESS_SIZE => match part::<AddressSize>(u)?.size {
+    operations! { match domctl(op.cmd) {
+        DomctlCmd::CREATEDOMAIN [EINVAL ESRCH EEXIST ENOMEM] => create::create(op),
+        DomctlCmd::GETDOMAININFO [EINVAL ESRCH] => info::get(op),
+        _ [ESRCH] => {
+            let d = domain::by_id(DomId(op.domain)).ok_or(Errno::ESRCH)?;
+            on_domain(caller, op.cmd, &d, &mut op.u)
+        }
+    } }
+}
+
+/// Those on a domain.
+fn on_domain(caller: &Caller, cmd: DomctlCmd, d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
+    operations! { match domctl(cmd) {
+        DomctlCmd::DESTROYDOMAIN [EINVAL] => run::destroy(caller, d),
+        DomctlCmd::PAUSEDOMAIN [EINVAL EOVERFLOW] => run::pause(caller, d),
+        DomctlCmd::UNPAUSEDOMAIN [EINVAL] => run::unpause(d),
+        DomctlCmd::SENDTRIGGER [ENOSYS ESRCH] => run::trigger(d, u),
+        DomctlCmd::RESUMEDOMAIN [EINVAL] => run::resume(caller, d),
+        DomctlCmd::MAX_VCPUS [EINVAL ENOMEM] => create::max_vcpus(caller, d, u),
+        DomctlCmd::MAX_MEM [] => memory::max_mem(d, u),
+        DomctlCmd::HYPERCALL_INIT [EINVAL EACCES] => memory::hypercall_init(d, u),
+        DomctlCmd::GETPAGEFRAMEINFO3 [E2BIG EFAULT] => memory::page_types(d, u),
+        DomctlCmd::SHADOW_OP [EOPNOTSUPP] => memory::shadow_op(u),
+        DomctlCmd::SETVCPUCONTEXT [EINVAL ESRCH EOPNOTSUPP EFAULT ENOMEM]
+            => vcpu::set_context(caller, d, u),
+        DomctlCmd::GETVCPUCONTEXT [EINVAL ESRCH ENODATA EFAULT ENOMEM]
+            => vcpu::get_context(caller, d, u),
+        DomctlCmd::GETVCPUINFO [EINVAL ESRCH] => vcpu::info(d, u),
+        DomctlCmd::SETVCPUAFFINITY [EINVAL ESRCH EFAULT E2BIG] => vcpu::set_affinity(d, u),
+        DomctlCmd::GETVCPUAFFINITY [EINVAL ESRCH EFAULT E2BIG] => vcpu::get_affinity(d, u),
+        DomctlCmd::SETNODEAFFINITY [EINVAL EFAULT] => vcpu::set_nodes(u),
+        DomctlCmd::GETNODEAFFINITY [EFAULT E2BIG] => vcpu::get_nodes(u),
+        DomctlCmd::GET_EXT_VCPUCONTEXT [EINVAL ESRCH] => vcpu::get_extended(d, u),
+        DomctlCmd::SET_EXT_VCPUCONTEXT [EINVAL ESRCH] => vcpu::set_extended(d, u),
+        DomctlCmd::GETVCPUEXTSTATE [EINVAL ESRCH EFAULT] => vcpu::get_state(d, u),
+        DomctlCmd::SETVCPUEXTSTATE [EINVAL ESRCH EFAULT ENOMEM] => vcpu::set_state(caller, d, u),
+        DomctlCmd::GET_VCPU_MSRS [EINVAL ESRCH] => vcpu::get_msrs(d, u),
+        DomctlCmd::SET_VCPU_MSRS [EINVAL ESRCH EFAULT] => vcpu::set_msrs(d, u),
+        DomctlCmd::SCHEDULER_OP [EINVAL] => settings::scheduler(d, u),
+        DomctlCmd::SETDOMAINHANDLE [] => settings::handle(d, u),
+        DomctlCmd::SETDEBUGGING [EINVAL] => settings::debugging(caller, d, u),
+        DomctlCmd::SETTIMEOFFSET [EINVAL] => settings::time_offset(d, u),
+        DomctlCmd::SUBSCRIBE [EINVAL] => settings::subscribe(d, u),
+        DomctlCmd::GETTSCINFO [] => settings::get_tsc(d, u),
+        DomctlCmd::SETTSCINFO [EINVAL EOPNOTSUPP] => settings::set_tsc(caller, d, u),
+        DomctlCmd::SET_VIRQ_HANDLER [EINVAL] => settings::virq_handler(d, u),
+        DomctlCmd::IRQ_PERMISSION [EINVAL ENOSPC ENOMEM] => permission::interrupt(d, u),
+        DomctlCmd::GSI_PERMISSION [EINVAL ENOSPC ENOMEM] => permission::gsi(d, u),
+        DomctlCmd::IOMEM_PERMISSION [EINVAL ENOSPC ENOMEM] => permission::memory(d, u),
+        DomctlCmd::IOPORT_PERMISSION [EINVAL ENOSPC ENOMEM] => permission::ports(d, u),
+        DomctlCmd::GET_CPU_POLICY [EFAULT ENOBUFS] => policy::get(d, u),
+        DomctlCmd::SET_CPU_POLICY [EINVAL EEXIST E2BIG EFAULT] => policy::set(caller, d, u),
+        // 32-bit PV guests are not supported.
+        DomctlCmd::SET_ADDRESS_SIZE [EINVAL] => match part::<AddressSize>(u)?.size {
             64 => Ok(Reply::Nothing),
-            // 32-bit PV guests are not supported.
             _ => Err(Errno::EINVAL.into()),
         },
-        DomctlCmd::GET_ADDRESS_SIZE => {
+        DomctlCmd::GET_ADDRESS_SIZE [] => {
             put_part(u, &AddressSize { size: 64 });
             Ok(Reply::Changed)
-        }
+        },
         // The tools ask for the default colours of every domain, and take this for an answer.
-        DomctlCmd::SET_LLC_COLORS => Err(Errno::EOPNOTSUPP.into()),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+        DomctlCmd::SET_LLC_COLORS [!ok EOPNOTSUPP] => Err(Errno::EOPNOTSUPP.into()),
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
 }
 
 /// Refuses operations on the caller's own domain that would stop the caller half way.

@@ -6,6 +6,7 @@ mod memory;
 mod policy;
 
 use super::control::{element, part, put_part};
+use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use abi::sysctl::{
     DebugKeys, GetDomainInfoList, ReadConsole, SYSCTL_INTERFACE_VERSION, SchedId, SchedulerOp,
@@ -39,31 +40,31 @@ pub fn sysctl(caller: &mut Caller, a: &mut Args) -> Call {
 /// The table of operations.
 fn dispatch(op: &mut Sysctl) -> Result<(), Stop> {
     let u = &mut op.u;
-    match op.cmd {
-        SysctlCmd::READCONSOLE => read_console(u),
-        SysctlCmd::PHYSINFO => host::phys_info(u),
-        SysctlCmd::SCHED_ID => {
+    operations! { match sysctl(op.cmd) {
+        SysctlCmd::READCONSOLE [EFAULT] => read_console(u),
+        SysctlCmd::PHYSINFO [] => host::phys_info(u),
+        SysctlCmd::SCHED_ID [] => {
             put_part(u, &SchedId { sched_id: SCHEDULER });
             Ok(())
-        }
-        SysctlCmd::GETDOMAININFOLIST => domain_list(u),
-        SysctlCmd::DEBUG_KEYS => debug_keys(u),
-        SysctlCmd::GETCPUINFO => host::cpu_info(u),
-        SysctlCmd::AVAILHEAP => memory::avail_heap(u),
-        SysctlCmd::CPUTOPOINFO => host::cpu_topology(u),
-        SysctlCmd::NUMAINFO => memory::numa_info(u),
-        SysctlCmd::CPUPOOL_OP => cpupool::cpupool_op(u),
-        SysctlCmd::SCHEDULER_OP => scheduler(u),
-        SysctlCmd::PCITOPOINFO => host::pci_topology(u),
-        SysctlCmd::GET_CPU_LEVELLING_CAPS => {
+        },
+        SysctlCmd::GETDOMAININFOLIST [EFAULT] => domain_list(u),
+        SysctlCmd::DEBUG_KEYS [EFAULT] => debug_keys(u),
+        SysctlCmd::GETCPUINFO [EFAULT] => host::cpu_info(u),
+        SysctlCmd::AVAILHEAP [] => memory::avail_heap(u),
+        SysctlCmd::CPUTOPOINFO [EFAULT ENOBUFS] => host::cpu_topology(u),
+        SysctlCmd::NUMAINFO [EFAULT ENOBUFS] => memory::numa_info(u),
+        SysctlCmd::CPUPOOL_OP [EFAULT E2BIG ENOENT ESRCH EOPNOTSUPP] => cpupool::cpupool_op(u),
+        SysctlCmd::SCHEDULER_OP [ESRCH EINVAL] => scheduler(u),
+        SysctlCmd::PCITOPOINFO [EINVAL EFAULT] => host::pci_topology(u),
+        SysctlCmd::GET_CPU_LEVELLING_CAPS [] => {
             // Neither faulting nor masks of CPUID are used.
             put_part(u, &abi::sysctl::CpuLevellingCaps { caps: 0 });
             Ok(())
-        }
-        SysctlCmd::GET_CPU_FEATURESET => policy::featureset(u),
-        SysctlCmd::GET_CPU_POLICY => policy::policy(u),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+        },
+        SysctlCmd::GET_CPU_FEATURESET [EINVAL EOPNOTSUPP EFAULT ENOBUFS] => policy::featureset(u),
+        SysctlCmd::GET_CPU_POLICY [EINVAL EOPNOTSUPP EFAULT ENOBUFS] => policy::policy(u),
+        _ [ENOSYS] => Err(Errno::ENOSYS.into()),
+    } }
 }
 
 /// Copies what the console ring has from a position on; positions are counted modulo 2^32.
