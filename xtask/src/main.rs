@@ -18,6 +18,7 @@ mod qemu;
 mod run;
 mod setup;
 mod suite;
+mod support;
 mod symbols;
 mod testing;
 mod unsafe_report;
@@ -49,6 +50,8 @@ enum Command {
     Test(testing::Args),
     /// Count instructions beside the reference hypervisor.
     Bench(bench::Args),
+    /// Make docs/support.md of the hypervisor's tables of operations and of what the tests show.
+    Support(support::Args),
     /// Count unsafe code, after macro expansion, and assembly lines for each crate.
     UnsafeReport(unsafe_report::Args),
 }
@@ -62,6 +65,7 @@ fn main() -> std::process::ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Test(args) => testing::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Support(args) => support::main(&args),
         Command::UnsafeReport(args) => unsafe_report::main(&args),
     };
     match result {

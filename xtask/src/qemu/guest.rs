@@ -24,17 +24,31 @@ pub fn tests() -> Vec<Test> {
             name: "a guest",
             machine,
             checks: vec![
-                check("is created and listed", create),
-                check("answers on its console and uses its disk", talk),
+                check("is created and listed", create).shows(&[
+                    "domctl.createdomain ok",
+                    "domctl.max_vcpus ok",
+                    "domctl.max_mem ok",
+                    "domctl.setvcpucontext ok",
+                    "memory_op.populate_physmap ok",
+                    "sysctl.getdomaininfolist ok",
+                ]),
+                check("answers on its console and uses its disk", talk).shows(&[
+                    "domctl.unpausedomain ok",
+                    "event_channel_op.bind_interdomain ok",
+                    "grant_table_op.map_grant_ref ok",
+                ]),
                 check("answers pings", ping),
                 check("sends and receives by TCP", |_, console| scenario::tcp(console)),
-                check("stands still while paused and runs on when unpaused", pause),
-                check("gives memory up and gets it back", balloon),
-                check("goes on where it was after it was saved and restored", save_restore),
+                check("stands still while paused and runs on when unpaused", pause)
+                    .shows(&["domctl.pausedomain ok", "domctl.unpausedomain ok"]),
+                check("gives memory up and gets it back", balloon)
+                    .shows(&["memory_op.decrease_reservation ok", "memory_op.populate_physmap ok"]),
+                check("goes on where it was after it was saved and restored", save_restore)
+                    .shows(&["domctl.getvcpucontext ok", "domctl.getpageframeinfo3 ok"]),
                 check("runs beside a second one", two),
                 check("reboots when asked to", reboot),
                 check("is gone when it was shut down", |_, console| scenario::shut_down(console)),
-                check("is gone when it was destroyed", destroy),
+                check("is gone when it was destroyed", destroy).shows(&["domctl.destroydomain ok"]),
             ],
         }),
         Test::boot(Boot {
