@@ -239,16 +239,22 @@ pub fn unbind(_d: &Arc<Domain>, pirq: Pirq) {
 }
 
 /// `PHYSDEVOP_eoi`: the guest has handled it.
-pub fn eoi(pirq: Pirq) {
+///
+/// # Errors
+/// `EINVAL`: it is no interrupt of this domain's.
+pub fn eoi(d: &Arc<Domain>, pirq: Pirq) -> Result<(), Errno> {
     let mut all = INTERRUPTS.lock();
-    if let Some(i) = all.iter_mut().find(|i| i.pirq == pirq)
-        && let (true, Source::Gsi(line)) = (i.waiting, i.source)
-    {
+    // One that nobody has bound is dom0's, as all are that it has set up.
+    let is_its =
+        |i: &Interrupt| i.bound.as_ref().map_or(d.privileged, |owner| Arc::ptr_eq(owner, d));
+    let i = all.iter_mut().find(|i| i.pirq == pirq && is_its(i)).ok_or(Errno::EINVAL)?;
+    if let (true, Source::Gsi(line)) = (i.waiting, i.source) {
         i.waiting = false;
         if i.bound.is_some() {
             ioapic::unmask(line.gsi);
         }
     }
+    Ok(())
 }
 
 /// Whether the guest must answer this interrupt.

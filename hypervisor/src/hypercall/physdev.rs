@@ -19,9 +19,9 @@ pub fn physdev_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
     let command = PhysdevCmd(u32::try_from(command).map_err(|_| Errno::ENOSYS)?);
     operations! { match physdev_op(command) {
-        PhysdevCmd::EOI [EFAULT] => {
+        PhysdevCmd::EOI [EFAULT EINVAL] => {
             let e: Eoi = guest::read(arg)?;
-            irq::eoi(Pirq(e.irq));
+            irq::eoi(caller.domain, Pirq(e.irq))?;
         },
         PhysdevCmd::IRQ_STATUS_QUERY [EFAULT EINVAL] => irq_status(arg)?,
         PhysdevCmd::SET_IOPL [EFAULT EINVAL] => {
