@@ -79,7 +79,7 @@ pub struct Cpu {
     /// Another CPU waits for the loaded vCPU's state.
     pub wanted: AtomicBool,
     /// Timers of vCPUs that this CPU keeps.
-    pub timers: Lock<crate::timer::Heap>,
+    pub timers: Lock<scheduler::Timers>,
     /// Breakpoints of a guest are loaded.
     pub debug_loaded: AtomicBool,
     /// Something changed that the scheduler should look at.
@@ -104,7 +104,7 @@ impl Cpu {
             loaded: Lock::new(None),
             running: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
-            timers: Lock::new(crate::timer::Heap::new()),
+            timers: Lock::new(scheduler::Timers::new()),
             debug_loaded: AtomicBool::new(false),
             resched: AtomicBool::new(false),
             timer_fired: AtomicBool::new(false),

@@ -8,11 +8,11 @@ use abi::{DomId, Errno};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use machine::lock::Lock;
 use machine::once::Once;
 use machine::static_ref::StaticRef;
-use scheduler::{Handle, Share, Unit, Vcpus};
+use scheduler::{Handle, Share, TimerPlace, TimerPlaces, Unit, Vcpus};
 
 /// vCPUs that there can be at a time.
 const MAX_UNITS: usize = 8192;
@@ -35,8 +35,8 @@ pub struct Record {
     holder: AtomicUsize,
     /// The CPU that keeps its timer.
     pub timer_cpu: Lock<usize>,
-    /// Its place in that CPU's heap; guarded by the heap's lock.
-    pub timer_place: AtomicU32,
+    /// Its place in that CPU's heap.
+    timer_place: TimerPlace,
 }
 
 static RECORDS: [StaticRef<Record>; MAX_UNITS] = [const { StaticRef::none() }; MAX_UNITS];
@@ -66,6 +66,13 @@ impl Vcpus for All {
     fn share(&self, vcpu: Handle) -> Option<&Share> {
         let domain = record(vcpu)?.domain.load(Ordering::Relaxed);
         share(DomId(domain))
+    }
+}
+
+impl TimerPlaces for All {
+    #[inline]
+    fn timer_place(&self, vcpu: Handle) -> Option<&TimerPlace> {
+        Some(&record(vcpu)?.timer_place)
     }
 }
 
@@ -110,7 +117,7 @@ pub fn take(domain: DomId) -> Result<&'static Record, Errno> {
                 vcpu: Lock::new(None),
                 holder: AtomicUsize::new(NONE),
                 timer_cpu: Lock::new(0),
-                timer_place: AtomicU32::new(u32::MAX),
+                timer_place: TimerPlace::new(),
             })?;
             slot.set(Some(r));
             free.next = free.next.wrapping_add(1);

@@ -13,6 +13,8 @@
 //! of a CPU and the one that leaves; the latter is nobody's until the CPU has let go of it and
 //! said so by [`Queue::saved`]. So no vCPU runs on two CPUs, and a wake-up meanwhile is not lost.
 //!
+//! Beside the queues, [`Timers`] keeps the vCPUs whose timers one CPU looks after, by expiry.
+//!
 //! Every operation that makes a unit runnable returns a [`Next`]: a CPU to kick, so that it picks
 //! again, or the wish to be moved to another queue. Times are system time in nanoseconds.
 #![cfg_attr(not(test), no_std)]
@@ -25,6 +27,8 @@
     )
 )]
 
+extern crate alloc;
+
 mod balance;
 mod cells;
 mod cpuset;
@@ -34,6 +38,7 @@ mod queue;
 mod share;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod unit;
 mod vtime;
 mod wake;
@@ -42,4 +47,5 @@ pub use cpuset::{CpuSet, MAX_CPUS};
 pub use pick::Decision;
 pub use queue::{Next, Queue, QueueId, SLOTS};
 pub use share::{DEFAULT_WEIGHT, PERIOD, Share};
+pub use timers::{TimerPlace, TimerPlaces, Timers};
 pub use unit::{Handle, Runstate, RunstateInfo, Unit, Vcpus};

@@ -48,7 +48,7 @@ fn check(m: &Machine, vcpus: &[Handle], due: &[f64], time: u64, tolerance: f64) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(super::cases(24))]
 
     #[test]
     fn time_is_shared_by_weight(

@@ -159,7 +159,7 @@ fn a_vcpu_without_any_cpu_waits_for_one_without_harm() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(super::cases(32))]
 
     // That a unit only ever runs where it may is checked by the machine at each decision.
     #[test]

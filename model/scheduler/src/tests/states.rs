@@ -2,7 +2,7 @@
 
 use super::machine::Table;
 use crate::{CpuSet, Handle, Next, Queue, QueueId, Runstate, Share, Unit};
-use abi::CpuId;
+use abi::{CpuId, Errno};
 use proptest::prelude::*;
 
 const UNITS: usize = 5;
@@ -15,6 +15,10 @@ enum Op {
     Pause(usize),
     Unpause(usize),
     Yield(usize),
+    /// Blocked or not, paused or not, both at once.
+    Wants(usize, bool, bool),
+    /// The vCPU goes, and a new one gets its unit.
+    Renew(usize),
     Affinity(usize, u64),
     Pick(usize),
     Saved(usize),
@@ -29,6 +33,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => unit().prop_map(Op::Pause),
         2 => unit().prop_map(Op::Unpause),
         1 => unit().prop_map(Op::Yield),
+        2 => (unit(), any::<bool>(), any::<bool>()).prop_map(|(u, b, p)| Op::Wants(u, b, p)),
+        1 => unit().prop_map(Op::Renew),
         1 => (unit(), 1u64..8).prop_map(|(u, s)| Op::Affinity(u, s)),
         6 => (0..CPUS).prop_map(Op::Pick),
         6 => unit().prop_map(Op::Saved),
@@ -43,6 +49,7 @@ struct Naive {
     running: Option<usize>,
     leaving: bool,
     times: [u64; 4],
+    born: u64,
 }
 
 impl Naive {
@@ -148,6 +155,11 @@ impl World {
                 self.queue.yield_now(t, handle(n));
                 Next::Nothing
             }
+            Op::Wants(n, blocked, paused) => {
+                (self.naive[n].blocked, self.naive[n].paused) = (blocked, paused);
+                self.queue.set_wants(t, handle(n), (blocked, paused), now)
+            }
+            Op::Renew(n) => return self.renew(n),
             Op::Affinity(n, set) => {
                 let hard = CpuSet::from_words([set, 0, 0, 0]);
                 self.queue.set_affinity(t, handle(n), (hard, CpuSet::ALL), now)
@@ -169,12 +181,30 @@ impl World {
         self.follow(next);
     }
 
+    /// As the hypervisor does it: paused, let go of by its CPU, taken off its queue, made as new.
+    fn renew(&mut self, n: usize) {
+        let handle = Handle(n as u32);
+        self.step(&Op::Pause(n));
+        let busy = self.naive[n].running.is_some() || self.naive[n].leaving;
+        let unit = &self.table.units[n];
+        if busy {
+            assert_eq!(self.queue.remove(&self.table, handle), Err(Errno::EBUSY));
+            return;
+        }
+        self.queue.remove(&self.table, handle).unwrap();
+        unit.reset(self.now);
+        assert_eq!(format!("{unit:?}"), format!("{:?}", Unit::new(self.now)));
+        self.queue.insert(&self.table, handle).unwrap();
+        self.naive[n] = Naive { blocked: true, born: self.now, ..Naive::default() };
+    }
+
     fn compare(&self) {
         for (n, (naive, unit)) in self.naive.iter().zip(&self.table.units).enumerate() {
             let info = unit.runstate(self.now);
             assert_eq!(info.state as usize, naive.state(), "unit {n}: {naive:?}");
             assert_eq!(info.time, naive.times, "unit {n}");
-            assert_eq!(info.time.iter().sum::<u64>(), self.now, "time does not drift");
+            let lived = self.now - naive.born;
+            assert_eq!(info.time.iter().sum::<u64>(), lived, "time does not drift");
             let on = naive.running.is_some() || naive.leaving;
             assert_eq!(unit.on_cpu().is_some(), on, "unit {n}");
         }
@@ -212,11 +242,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(super::cases(300))]
 
     #[test]
     fn units_are_what_they_were_told_to_be(
-        ops in prop::collection::vec(op(), 1..200),
+        ops in prop::collection::vec(op(), 1..if cfg!(miri) { 50 } else { 200 }),
         capped in any::<bool>(),
     ) {
         let mut world = World::new(capped);
@@ -227,6 +257,73 @@ proptest! {
         world.settle(capped);
         world.compare();
     }
+}
+
+#[test]
+fn wants_said_at_once_are_wants_said_one_by_one() {
+    for start in 0..4 {
+        for end in 0..4 {
+            let [mut one, mut two] = [World::new(false), World::new(false)];
+            for w in [&mut one, &mut two] {
+                w.step(&Op::Wants(0, start & 1 != 0, start & 2 != 0));
+                w.settle(false);
+            }
+            one.step(&Op::Wants(0, end & 1 != 0, end & 2 != 0));
+            let running = two.naive[0].running.is_some();
+            // Only a running vCPU can block itself.
+            let block = if end & 1 == 0 {
+                Op::Wake(0)
+            } else if running {
+                Op::Block(0)
+            } else {
+                continue;
+            };
+            two.step(&block);
+            two.step(if end & 2 != 0 { &Op::Pause(0) } else { &Op::Unpause(0) });
+            for w in [&mut one, &mut two] {
+                w.compare();
+                w.settle(false);
+                w.compare();
+            }
+            assert_eq!(one.naive[0].running, two.naive[0].running, "from {start} to {end}");
+        }
+    }
+}
+
+#[test]
+fn wants_that_are_as_they_were_tell_nobody_anything() {
+    let mut w = World::new(false);
+    let (h, all) = (Handle(0), (true, false));
+    assert_eq!(w.queue.set_wants(&w.table, h, all, 0), Next::Nothing);
+    let woken = w.queue.set_wants(&w.table, h, (false, false), 0);
+    assert!(matches!(woken, Next::Kick(_)));
+    assert_eq!(w.queue.set_wants(&w.table, h, (false, false), 0), Next::Nothing);
+}
+
+#[test]
+fn a_unit_made_as_new_keeps_nothing_of_the_vcpu_before() {
+    let mut w = World::new(true);
+    let only = CpuSet::of(CpuId(1)).words()[0];
+    for op in [
+        Op::Affinity(0, only),
+        Op::Wake(0),
+        Op::Pick(1),
+        Op::Pass(3_000_000),
+        Op::Yield(0),
+        Op::Pause(0),
+        Op::Pick(1),
+        Op::Saved(0),
+    ] {
+        w.step(&op);
+    }
+    let _ = w.queue.set_pin(&w.table, Handle(0), Some(CpuId(2)), w.now);
+    assert_ne!(w.table.units[0].runstate(w.now).time, [0; 4]);
+    // Compares the unit with a new one.
+    w.step(&Op::Renew(0));
+    w.compare();
+    w.step(&Op::Wake(0));
+    w.settle(true);
+    assert!(w.naive[0].running.is_some());
 }
 
 #[test]
