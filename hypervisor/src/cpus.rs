@@ -2,7 +2,7 @@
 
 use crate::vcpu::Vcpu;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use machine::layout::MAX_CPUS;
 use machine::lock::Lock;
 
@@ -80,6 +80,8 @@ pub struct Cpu {
     pub wanted: AtomicBool,
     /// Timers of vCPUs that this CPU keeps.
     pub timers: Lock<scheduler::Timers>,
+    /// Whose vCPU was loaded last.
+    pub last_domain: AtomicU16,
     /// Breakpoints of a guest are loaded.
     pub debug_loaded: AtomicBool,
     /// Something changed that the scheduler should look at.
@@ -105,6 +107,7 @@ impl Cpu {
             running: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             timers: Lock::new(scheduler::Timers::new()),
+            last_domain: AtomicU16::new(abi::DomId::IDLE.0),
             debug_loaded: AtomicBool::new(false),
             resched: AtomicBool::new(false),
             timer_fired: AtomicBool::new(false),

@@ -24,6 +24,7 @@ pub mod frames;
 pub mod grant;
 pub mod hypercall;
 pub mod irq;
+pub mod mitigations;
 pub mod mmu;
 pub mod msr;
 pub mod options;

@@ -1,7 +1,9 @@
 //! From the first instruction in Rust to the first in dom0.
 
 use crate::options::{self, options};
-use crate::{Ferroxen, console, cpus, dom0, frames, irq, policy, schedule, serial_input, time};
+use crate::{
+    Ferroxen, console, cpus, dom0, frames, irq, mitigations, policy, schedule, serial_input, time,
+};
 use machine::acpi::Processor;
 use machine::bringup::{self, Trampoline};
 use machine::layout::MAX_CPUS;
@@ -13,6 +15,7 @@ pub fn start(cpu: u32) -> ! {
 
 /// A CPU that the first one woke.
 fn other(cpu: usize) -> ! {
+    machine::mitigate::init_cpu();
     irq::init_cpu(cpu);
     schedule::add_cpu(cpu);
     cpus::set_online(cpu);
@@ -25,13 +28,13 @@ fn first() -> ! {
     options::read_command_line();
     console::init();
     banner();
-    mitigations();
     let blocks = prepare_cpus();
     let scratch = dom0::reserve_scratch();
     if !frames::init() {
         crate::panic::bug("no memory map from the boot loader");
     }
     policy::init();
+    mitigations::apply();
     if !irq::init() {
         crate::panic::bug("no APIC, or no MADT that names I/O APICs");
     }
@@ -117,20 +120,4 @@ fn banner() {
         env!("CARGO_PKG_VERSION")
     );
     crate::info!("Command line: {}", crate::hypercall::version::command_line());
-}
-
-/// Says what is done about what CPUs leak.
-fn mitigations() {
-    crate::info!("Speculative mitigation facilities:");
-    crate::info!(
-        "  Compiled-in: direct dispatch (no jump tables), SMAP guards, patchable entry and exit"
-    );
-    let mut any = false;
-    for what in machine::patch::applied() {
-        crate::info!("  Applied: {what}");
-        any = true;
-    }
-    if !any {
-        crate::info!("  Applied: nothing more; this CPU asks for nothing");
-    }
 }

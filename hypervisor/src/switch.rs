@@ -89,6 +89,9 @@ fn load(cpu: &'static Cpu, v: &Vcpu, regs: &mut GuestRegs, me: usize) {
         machine::fpu::set_xcr0(machine::fpu::xcr0_supported());
         saved.fpu.restore();
         machine::fpu::set_xcr0(v.xcr0.load(Relaxed));
+        if cpu.last_domain.swap(v.domain.id.0, Relaxed) != v.domain.id.0 {
+            machine::mitigate::between_domains();
+        }
         crate::flush::set_loaded(v.domain.id);
         machine::paging::load_tables(Some(v.hot));
         crate::flush::flush_local();

@@ -258,7 +258,7 @@ pub unsafe fn run<K: Kernel>(magic: u32, info: u32, heap: &'static crate::heap::
     }
     crate::desc::init_idt::<K>();
     crate::paging::activate();
-    crate::patch::apply();
+    crate::patch::guards();
     if let Some(i) = INFO.get() {
         paging::share_out(i);
     }

@@ -7,6 +7,8 @@ use core::arch::x86_64::{__cpuid_count, _rdtsc};
 pub mod msr {
     #![allow(missing_docs)]
     pub const APIC_BASE: u32 = 0x1b;
+    pub const SPEC_CTRL: u32 = 0x48;
+    pub const PRED_CMD: u32 = 0x49;
     pub const SYSENTER_CS: u32 = 0x174;
     pub const PAT: u32 = 0x277;
     pub const EFER: u32 = 0xc000_0080;
@@ -96,6 +98,32 @@ pub fn rdmsr_safe(msr: u32) -> Option<u64> {
         );
     }
     (bad == 0).then_some(u64::from(hi) << 32 | u64::from(lo))
+}
+
+/// Writes an MSR that may not exist, or not take this value. Returns whether it did.
+///
+/// # Safety
+/// As [`wrmsr`].
+pub(crate) unsafe fn wrmsr_safe(msr: u32, value: u64) -> bool {
+    let bad: u32;
+    // SAFETY: as promised by the caller; the fault of a missing register has its fix-up.
+    unsafe {
+        asm!(
+            "xor {bad:e}, {bad:e}",
+            "2: wrmsr",
+            "jmp 4f",
+            "3: mov {bad:e}, 1",
+            "4:",
+            ".pushsection .ex_table,\"a\"",
+            ".long 2b - ., 3b - .",
+            ".popsection",
+            bad = out(reg) bad,
+            in("ecx") msr,
+            in("rax") value & 0xffff_ffff,
+            in("rdx") value >> 32,
+        );
+    }
+    bad == 0
 }
 
 /// CR4.

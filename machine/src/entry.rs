@@ -10,6 +10,9 @@
 //! | `common`        | rsp -> vector, error code, hardware frame        | `iretq`, `Kernel::*`          |
 //! | `exit_to_guest` | rsp -> GuestRegs                                 | `iretq` or `sysretq`          |
 //!
+//! Labels 92 and 93 mark five bytes of no operation, spelt out since an assembler would take four:
+//! room for a call (see [`crate::patch`]).
+//!
 //! In the assembly `area` is the CPU's [`Area`], `hot` the running vCPU's [`Hot`].
 
 use crate::hot;
@@ -53,7 +56,7 @@ pub(crate) unsafe extern "C" fn syscall<K: Kernel>() {
         "pushq %rcx",
         "pushq $0",
         "pushq ${vec}",
-        "92: nopl 0(%rax,%rax,1)",
+        "92: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
         ".pushsection .patch_sites,\"a\"; .long 92b - .; .byte 2, 0, 0, 0; .popsection",
         "movq {hot} + 56(%rsp), %rcx",
         "cmpb $0, {kernel_mode}(%rcx)",
@@ -94,7 +97,7 @@ pub(crate) unsafe extern "C" fn syscall<K: Kernel>() {
         "movq {syscall_entry}(%rcx), %rcx",
         "movq %r11, 56(%rsp)",
         "movq %rdx, %r11",
-        "93: nopl 0(%rax,%rax,1)",
+        "93: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
         ".pushsection .patch_sites,\"a\"; .long 93b - .; .byte 3, 0, 0, 0; .popsection",
         "popq %rdx",
         "andl $~{cleared}, %r11d",
@@ -149,7 +152,7 @@ pub(crate) unsafe extern "C" fn syscall<K: Kernel>() {
         "jz 10f",
         // Return by SYSRET when the address is canonical.
         "37: movq (%r11), %rax",
-        "93: nopl 0(%rax,%rax,1)",
+        "93: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
         ".pushsection .patch_sites,\"a\"; .long 93b - .; .byte 3, 0, 0, 0; .popsection",
         "91: clac",
         ".pushsection .patch_sites,\"a\"; .long 91b - .; .byte 1, 0, 0, 0; .popsection",
@@ -169,7 +172,7 @@ pub(crate) unsafe extern "C" fn syscall<K: Kernel>() {
         "38: pushq 16(%r11)",
         "39: pushq 8(%r11)",
         "40: movq (%r11), %rax",
-        "93: nopl 0(%rax,%rax,1)",
+        "93: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
         ".pushsection .patch_sites,\"a\"; .long 93b - .; .byte 3, 0, 0, 0; .popsection",
         "91: clac",
         ".pushsection .patch_sites,\"a\"; .long 91b - .; .byte 1, 0, 0, 0; .popsection",
@@ -313,7 +316,7 @@ pub(crate) unsafe extern "C" fn common<K: Kernel>() {
         "cld",
         "testb $3, 144(%rsp)",
         "jz 2f",
-        "92: nopl 0(%rax,%rax,1)",
+        "92: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
         ".pushsection .patch_sites,\"a\"; .long 92b - .; .byte 2, 0, 0, 0; .popsection",
         "cmpl $2, 120(%rsp)",
         "je 2f",
@@ -360,7 +363,7 @@ pub(crate) unsafe extern "C" fn exit_to_guest<K: Kernel>() {
     naked_asm!(
         "movq %rsp, %rdi",
         "call {exit}",
-        "93: nopl 0(%rax,%rax,1)",
+        "93: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
         ".pushsection .patch_sites,\"a\"; .long 93b - .; .byte 3, 0, 0, 0; .popsection",
         "popq %r15", "popq %r14", "popq %r13", "popq %r12", "popq %rbp",
         "popq %rbx", "popq %r11", "popq %r10", "popq %r9", "popq %r8",
@@ -418,6 +421,9 @@ unsafe extern "C" fn common_guest<K: Kernel>() {
         "xorl %esi, %esi",
         "xorl %ebp, %ebp",
         "cld",
+        // The way out had been gone already.
+        "92: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+        ".pushsection .patch_sites,\"a\"; .long 92b - .; .byte 2, 0, 0, 0; .popsection",
         "call {guest}",
         "jmp {exit}",
         guest = sym guest_trap::<K>,

@@ -2,18 +2,17 @@
 //!
 //! Each place names itself in `.patch_sites` and holds, as linked, what a CPU with every feature and
 //! no flaw needs: `stac` and `clac`, and five-byte no-operations where the entry code has room for a
-//! call to what flawed CPUs need on the way in or out.
+//! call to what flawed CPUs need on the way in or out (see [`crate::mitigate`]).
 
-use crate::cpu::{cpuid, rdmsr_safe};
+use crate::cpu::cpuid;
 use crate::layout::{DIRECT_MAP, IMAGE, IMAGE_PHYS};
 use crate::num::index;
-use core::arch::naked_asm;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// `stac` or `clac`, three bytes.
 pub(crate) const SMAP: u8 = 1;
-/// Five bytes on every way out to a guest. On every way in there are five as well, of kind 2, which
-/// nothing fills yet.
+/// Five bytes on every way in from a guest, before anything is done there that a guest may steer.
+pub(crate) const ENTRY: u8 = 2;
+/// Five bytes on every way out to a guest.
 pub(crate) const EXIT: u8 = 3;
 
 /// One place.
@@ -29,50 +28,52 @@ unsafe extern "C" {
     static __patch_end: [Site; 0];
 }
 
-/// What was applied, for [`applied`].
-static APPLIED: AtomicU8 = AtomicU8::new(0);
-const NO_SMAP: u8 = 1;
-const VERW: u8 = 2;
-
-/// Buffers are overwritten by VERW, whose operand this is: any writable data selector.
-static VERW_SELECTOR: u16 = 0xe010;
-
-/// Overwrites the CPU's buffers, so that what the hypervisor had in them cannot be sampled.
-#[unsafe(naked)]
-unsafe extern "C" fn exit_verw() {
-    naked_asm!("pushfq", "verw {sel}(%rip)", "popfq", "ret", sel = sym VERW_SELECTOR,
-               options(att_syntax))
-}
-
-/// Whether the CPU leaks buffers on the way out and VERW mends it (MD_CLEAR without MDS_NO).
-fn needs_verw() -> bool {
-    let edx = cpuid(7, 0)[3];
-    let (md_clear, has_capabilities) = (edx >> 10 & 1 != 0, edx >> 29 & 1 != 0);
-    let mds_no = has_capabilities && rdmsr_safe(0x10a).is_some_and(|c| c >> 5 & 1 != 0);
-    md_clear && !mds_no
-}
-
-/// Patches all places for this machine. Once, on the first CPU, before others run and before the
-/// first guest does; the image is writable through the direct map.
-pub(crate) fn apply() {
-    let smap = cpuid(7, 0)[1] >> 20 & 1 != 0;
-    let verw = needs_verw();
+/// Every place.
+fn sites() -> &'static [Site] {
     let start = (&raw const __patch_start).cast::<Site>();
     let end = (&raw const __patch_end).cast::<Site>();
     let len = end.addr().wrapping_sub(start.addr()).checked_div(size_of::<Site>()).unwrap_or(0);
     // SAFETY: the linker script puts the table, whole and constant, between the two symbols.
-    let sites = unsafe { core::slice::from_raw_parts(start, len) };
-    for site in sites {
+    unsafe { core::slice::from_raw_parts(start, len) }
+}
+
+/// Calls `change` with the address of each place of a kind.
+fn each(kind: u8, change: impl Fn(u64)) {
+    for site in sites().iter().filter(|s| s.kind == kind) {
         let base = core::ptr::from_ref(&site.at).addr() as u64;
-        let at = base.wrapping_add_signed(i64::from(site.at));
-        match site.kind {
-            SMAP if !smap => write(at, &[0x0f, 0x1f, 0x00]),
-            EXIT if verw => write(at, &call(at, exit_verw as *const () as u64)),
-            _ => {}
-        }
+        change(base.wrapping_add_signed(i64::from(site.at)));
     }
-    let flags = if smap { 0 } else { NO_SMAP } | if verw { VERW } else { 0 };
-    APPLIED.store(flags, Relaxed);
+}
+
+/// Takes `stac` and `clac` out on a machine without SMAP. Returns whether it has SMAP. Once, on the
+/// first CPU, before guest memory is touched.
+pub(crate) fn guards() -> bool {
+    let smap = cpuid(7, 0)[1] >> 20 & 1 != 0;
+    if !smap {
+        each(SMAP, |at| write(at, &[0x0f, 0x1f, 0x00]));
+    }
+    smap
+}
+
+/// Five bytes that do nothing.
+const ROOM: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+/// Whether every way in and out has its room for a call: what an assembler made of the source.
+pub(crate) fn has_room() -> bool {
+    sites().iter().filter(|s| matches!(s.kind, ENTRY | EXIT)).all(|site| {
+        let base = core::ptr::from_ref(&site.at).addr() as u64;
+        let at = index(base.wrapping_add_signed(i64::from(site.at)));
+        // SAFETY: code of the image, which nothing changes while this runs.
+        let bytes = unsafe { core::ptr::with_exposed_provenance::<[u8; 5]>(at).read_unaligned() };
+        bytes == ROOM
+    })
+}
+
+/// Makes every way in (or out) call `routine`. Once, on the first CPU, before others run and
+/// before the first guest does; the image is writable through the direct map.
+pub(crate) fn call_everywhere(kind: u8, routine: unsafe extern "C" fn()) {
+    let target = routine as *const () as u64;
+    each(kind, |at| write(at, &call(at, target)));
 }
 
 /// The bytes of a direct call at `at`.
@@ -85,16 +86,6 @@ fn write(at: u64, bytes: &[u8]) {
     let phys = at.wrapping_sub(IMAGE).wrapping_add(IMAGE_PHYS);
     let to = core::ptr::with_exposed_provenance_mut::<u8>(index(DIRECT_MAP.wrapping_add(phys)));
     // SAFETY: a place that the assembly set aside in the image, seen through the direct map; no CPU
-    // executes it now, and the jump back from here serialises none too late: no guest runs yet.
+    // executes it now, and there is time until one does: no guest runs yet.
     unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-}
-
-/// What the machine's CPUs needed, in words.
-pub fn applied() -> impl Iterator<Item = &'static str> {
-    let flags = APPLIED.load(Relaxed);
-    let all = [
-        (flags & NO_SMAP != 0, "no SMAP: guest memory is reached without its guard"),
-        (flags & VERW != 0, "VERW on exit to guests (MDS)"),
-    ];
-    all.into_iter().filter_map(|(on, text)| on.then_some(text))
 }

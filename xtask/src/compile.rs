@@ -7,6 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use object::Endianness;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::{paths, process, setup, symbols};
 
@@ -70,15 +73,14 @@ pub fn build(args: &Args) -> Result<Dist> {
     symbols::embed(&mut bytes, &table)?;
     fs::write(&dist.syms, symbols::text(&table)).context("write the symbols")?;
     replace(&dist.elf, &bytes)?;
-    replace(&dist.gz, &gzip(&bytes)?)?;
+    replace(&dist.gz, &gzip(&bare(&bytes)?)?)?;
     Ok(dist)
 }
 
-/// The arguments that make cargo compile for the bare machine: settings per target go through
-/// `--config`, so that the host's crates and the user's own RUSTFLAGS stay apart.
-fn target_settings() -> Vec<String> {
+/// What the compiler is told for the bare machine.
+fn base_flags() -> Vec<String> {
     let script = paths::root().join("hypervisor/link.ld");
-    let flags = [
+    vec![
         "-Crelocation-model=pic".to_owned(),
         // An indirect branch less for each `match`: part of the answer to speculation.
         "-Cjump-tables=no".to_owned(),
@@ -88,9 +90,19 @@ fn target_settings() -> Vec<String> {
         "-Clink-arg=--no-dynamic-linker".to_owned(),
         "-Clink-arg=-zmax-page-size=4096".to_owned(),
         format!("-Clink-arg=-T{}", script.display()),
-    ];
+    ]
+}
+
+/// The rest of the answer to speculation: retpolines, one thunk for all returns (both in
+/// machine/src/thunk.rs), and direct calls of `memcpy` and its like.
+const HARDENING: [&str; 3] =
+    ["-Zretpoline-external-thunk=yes", "-Zfunction-return=thunk-extern", "-Zplt=yes"];
+
+/// The flags as arguments: settings per target go through `--config`, so that the host's crates and
+/// the user's own RUSTFLAGS stay apart.
+fn target_settings(flags: &[String]) -> [String; 2] {
     let list: Vec<String> = flags.iter().map(|flag| format!("\"{flag}\"")).collect();
-    vec!["--config".into(), format!("target.{}.rustflags=[{}]", setup::BARE_TARGET, list.join(","))]
+    ["--config".into(), format!("target.{}.rustflags=[{}]", setup::BARE_TARGET, list.join(","))]
 }
 
 /// A cargo command for the image's package, `verb` being `build`, `clippy` and the like.
@@ -100,16 +112,34 @@ pub fn cargo(verb: &str) -> Command {
 
 /// The same for another package that is made for the bare machine.
 pub fn cargo_for(package: &str, verb: &str) -> Command {
+    command(package, verb, &base_flags())
+}
+
+fn command(package: &str, verb: &str, flags: &[String]) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(paths::root()).arg(verb);
-    command.args(["--package", package, "--target", setup::BARE_TARGET]).args(target_settings());
+    command.args(["--package", package, "--target", setup::BARE_TARGET]);
+    command.args(target_settings(flags));
     // An inherited RUSTFLAGS would take the place of the settings above.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     command
 }
 
+/// The build of what runs. The hardening concerns `core` and `alloc` too, so these are compiled
+/// from their sources. All of it is unstable in the compiler, which is the stable one, told to
+/// allow it.
+fn hardened() -> Command {
+    let mut flags = base_flags();
+    flags.extend(HARDENING.map(str::to_owned));
+    let mut command = command(PACKAGE, "build", &flags);
+    command.args(["-Zbuild-std=core,alloc,compiler_builtins"]);
+    command.args(["-Zbuild-std-features=compiler-builtins-mem"]);
+    command.env("RUSTC_BOOTSTRAP", "1");
+    command
+}
+
 fn cargo_build(args: &Args) -> Result<PathBuf> {
-    let mut command = cargo("build");
+    let mut command = hardened();
     if !args.debug {
         command.arg("--release");
     }
@@ -119,6 +149,22 @@ fn cargo_build(args: &Args) -> Result<PathBuf> {
     process::run(&mut command, COMPILE_LIMIT, "build of the hypervisor")?;
     let profile = if args.debug { "debug" } else { "release" };
     Ok(paths::cargo_target().join(setup::BARE_TARGET).join(profile).join(PROGRAM))
+}
+
+/// The ELF without its sections, of which a boot loader needs none: symbols and line numbers for
+/// debuggers make up most of the file.
+fn bare(elf: &[u8]) -> Result<Vec<u8>> {
+    let header = FileHeader64::<Endianness>::parse(elf).context("parse the hypervisor's ELF")?;
+    let endian = header.endian().context("byte order of the hypervisor's ELF")?;
+    let segments = header.program_headers(endian, elf).context("its segments")?;
+    let ends = segments.iter().map(|s| s.p_offset(endian).saturating_add(s.p_filesz(endian)));
+    let end = usize::try_from(ends.max().context("an ELF without segments")?)?;
+    let mut bytes = elf.get(..end).context("a segment beyond the file's end")?.to_vec();
+    // e_shoff, and e_shnum with e_shstrndx.
+    for field in [0x28..0x30, 0x3c..0x40] {
+        bytes.get_mut(field).context("a short ELF header")?.fill(0);
+    }
+    Ok(bytes)
 }
 
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {

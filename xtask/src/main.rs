@@ -6,6 +6,7 @@
 mod anchors;
 mod apt;
 mod bench;
+mod branches;
 mod compile;
 mod cpio;
 mod demo;

@@ -159,6 +159,10 @@ pub fn rust() -> Result<()> {
     if !Path::new(dir.trim()).is_dir() {
         rustup(&["target", "add", BARE_TARGET])?;
     }
+    let sources = Path::new(dir.trim()).join("../../src/rust/library/core");
+    if !sources.is_dir() {
+        rustup(&["component", "add", "rust-src"])?;
+    }
     for (tool, component) in [("clippy", "clippy"), ("fmt", "rustfmt")] {
         let mut command = Command::new("cargo");
         if process::capture(

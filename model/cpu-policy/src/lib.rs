@@ -18,6 +18,9 @@ mod derive;
 pub mod features;
 mod guest;
 mod list;
+pub mod mitigations;
+#[cfg(test)]
+mod mitigations_tests;
 mod policies;
 mod policy;
 #[cfg(test)]

@@ -16,6 +16,7 @@
 pub mod log;
 mod memory;
 mod serial;
+mod spec_ctrl;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod values;
 pub use log::{Level, Levels, Stamp};
 pub use memory::{Amount, Dom0Memory};
 pub use serial::{Com, Console};
+pub use spec_ctrl::SpecCtrl;
 pub use values::VcpuRange;
 
 /// What the command line said, defaults filled in.
@@ -47,6 +49,8 @@ pub struct Options {
     pub console_to_ring: bool,
     /// `conring_size`: bytes of the ring, if given.
     pub conring_size: Option<u64>,
+    /// `spec-ctrl`: mitigations asked for or forbidden.
+    pub spec_ctrl: SpecCtrl,
     /// `sync_console`. Output is synchronous whatever it says.
     pub sync_console: bool,
     /// `noreboot`: stay after a panic or dom0's end.
@@ -73,6 +77,7 @@ impl Options {
         timestamps: Stamp::None,
         console_to_ring: false,
         conring_size: None,
+        spec_ctrl: SpecCtrl::DEFAULT,
         sync_console: false,
         noreboot: false,
         maxcpus: 0,

@@ -29,6 +29,7 @@ enum Setter {
     MaxCpus,
     NoReboot,
     NoSmp,
+    SpecCtrl,
     SyncConsole,
     Timestamps,
     X2Apic,
@@ -60,6 +61,7 @@ const TABLE: &[Entry] = &[
     entry("maxcpus", Form::Value, Setter::MaxCpus),
     entry("noreboot", Form::Boolean, Setter::NoReboot),
     entry("nosmp", Form::Boolean, Setter::NoSmp),
+    entry("spec-ctrl", Form::Either, Setter::SpecCtrl),
     entry("sync_console", Form::Boolean, Setter::SyncConsole),
     entry("x2apic", Form::Boolean, Setter::X2Apic),
 ];
@@ -82,7 +84,7 @@ const WITHOUT_EFFECT: &str = "
     nr_irqs numa pci pci-phantom pcid ple_gap ple_window preferred-cstates probe-port-aliases
     psr pv pv-l1tf pv-linear-pt pv-shim reboot rmrr ro-hpet sched sched-gran
     sched_credit_tslice_ms sched_ratelimit_us sched_smt_power_savings scrub-domheap
-    serial_tx_buffer shim_mem smap smep smt spec-ctrl tboot tbuf_size tevt_mask
+    serial_tx_buffer shim_mem smap smep smt tboot tbuf_size tevt_mask
     tickle_one_idle_cpu timer_slop tsc tsx ucode unrestricted_guest vcpu_migration_delay
     vesa-ram vga viridian-spinlock-retry-count viridian-version vm-notify-window vpid vpmu
     wallclock watchdog watchdog_timeout x2apic-mode x2apic_phys xhci xpti xsave xsm
@@ -144,6 +146,7 @@ fn apply(
         Setter::MaxCpus => o.maxcpus = number32(text)?,
         Setter::NoReboot => o.noreboot = on,
         Setter::NoSmp => o.maxcpus = u32::from(on),
+        Setter::SpecCtrl => o.spec_ctrl = o.spec_ctrl.parse(value.unwrap_or(b"yes"), report)?,
         Setter::SyncConsole => o.sync_console = on,
         Setter::Timestamps => o.timestamps = Stamp::parse(value)?,
         Setter::X2Apic => o.x2apic = on,

@@ -1,6 +1,7 @@
 //! Every option, well-formed and not.
 
 use crate::log::{RateLimit, Shown, Times, Verdict};
+use crate::spec_ctrl::SpecCtrl;
 use crate::{Amount, Com, Level, Levels, Options, Problem, Stamp, VcpuRange, parse};
 
 /// Parses a line and collects what was reported.
@@ -300,4 +301,36 @@ fn a_burst_passes_and_then_one_message_every_five_seconds() {
     // A long silence saves up a burst and no more.
     let passed = (0..100).filter(|_| limit.pass(1 << 50).is_some()).count();
     assert_eq!(passed, 10);
+}
+
+#[test]
+fn mitigations_are_asked_for_or_forbidden_one_by_one_or_all_at_once() {
+    let spec = |line: &str| fine(line).spec_ctrl;
+    let off = SpecCtrl {
+        ibrs: Some(false),
+        ibpb: Some(false),
+        ibpb_entry: Some(false),
+        verw: Some(false),
+    };
+    for all in ["spec-ctrl=no", "spec-ctrl=off", "no-spec-ctrl", "spec-ctrl=xen=no"] {
+        assert_eq!(spec(all), off, "{all}");
+    }
+    for none in ["", "spec-ctrl", "spec-ctrl=yes", "spec-ctrl=bti-thunk=retpoline"] {
+        assert_eq!(spec(none), SpecCtrl::DEFAULT, "{none}");
+    }
+    let some = SpecCtrl { ibpb_entry: Some(true), verw: Some(false), ..SpecCtrl::DEFAULT };
+    assert_eq!(spec("spec-ctrl=ibpb-entry,no-verw"), some);
+    assert_eq!(spec("spec-ctrl=no,ibpb-entry=yes,ibpb-entry=no"), off);
+    let one = SpecCtrl { ibrs: Some(true), ..off };
+    assert_eq!(spec("spec-ctrl=no,ibrs"), one);
+    let (o, reports) = read("spec-ctrl=ibrs,ssbd=yes,colour,verw=perhaps");
+    assert_eq!(o.spec_ctrl, SpecCtrl { ibrs: Some(true), ..SpecCtrl::DEFAULT });
+    assert_eq!(
+        reports,
+        [
+            ("ssbd=yes".to_string(), Problem::NoEffect),
+            ("colour".to_string(), Problem::Unknown),
+            ("verw=perhaps".to_string(), Problem::Malformed),
+        ]
+    );
 }

@@ -165,6 +165,10 @@ impl Test {
 /// Every test, in the order in which they are started.
 pub fn all() -> Result<Vec<Test>> {
     let mut tests = vec![Test::function("the hypervisor boots and prints its banner", banner)];
+    tests.push(Test::function(
+        "returns and indirect branches of the hypervisor go through its thunks",
+        through_thunks,
+    ));
     for guest in guests::list()? {
         tests.push(Test::of(guest.sentence(), Kind::Guest(Box::new(guest))));
     }
@@ -178,6 +182,16 @@ pub fn all() -> Result<Vec<Test>> {
     tests.extend(super::guest::tests());
     tests.extend(super::robustness::tests());
     Ok(tests)
+}
+
+fn through_thunks(world: &World, _: &str) -> Result<()> {
+    ensure!(!world.reference, "the distribution's hypervisor has its own thunks");
+    let elf = std::fs::read(&world.hypervisor).context("read the hypervisor")?;
+    let count = crate::branches::check(&elf)?;
+    // A look at nothing would find nothing.
+    ensure!(count.instructions > 20_000, "only {} instructions were seen", count.instructions);
+    ensure!(count.allowed >= 2, "the thunks themselves were not seen");
+    Ok(())
 }
 
 fn ends(boot: &Boot) -> String {
