@@ -56,8 +56,11 @@ fn dump_vcpus(only: Option<DomId>) {
             return;
         }
         for v in d.vcpus() {
-            crate::info!("*** Dumping d{}v{} state (as last saved): ***", d.id, v.id);
-            let regs = v.saved.lock().regs;
+            let here = v.sched.holder() == Some(machine::percpu::cpu_id());
+            let when = if here { "now" } else { "as last saved" };
+            crate::info!("*** Dumping d{}v{} state ({when}): ***", d.id, v.id);
+            let saved = || v.saved.lock().regs;
+            let regs = if here { machine::percpu::entry_regs() } else { saved() };
             crate::panic::registers(&regs);
         }
     });

@@ -33,12 +33,14 @@ pub fn panicked(why: core::fmt::Arguments<'_>, regs: Option<&GuestRegs>) -> ! {
     crate::error!("Panic on CPU {}:", machine::percpu::cpu_id());
     crate::error!("{why}");
     crate::error!("****************************************");
-    if let Some(r) = regs {
-        registers(r);
+    match regs {
+        Some(r) => registers(r),
+        None => control_registers(),
     }
     backtrace(
         regs.map_or_else(machine::backtrace::here, |r| machine::backtrace::from(r.rip, r.rbp)),
     );
+    guest();
     if crate::options::options().noreboot {
         crate::error!("Manual reset required ('noreboot' specified)");
         crate::shutdown::halt()
@@ -80,6 +82,23 @@ pub fn registers(r: &GuestRegs) {
     crate::error!("r10 {:016x} r11 {:016x} r12 {:016x}", r.r10, r.r11, r.r12);
     crate::error!("r13 {:016x} r14 {:016x} r15 {:016x}", r.r13, r.r14, r.r15);
     crate::error!("cs {:04x} ss {:04x} cr3 {:016x}", r.cs, r.ss, machine::cpu::read_cr3());
+}
+
+/// What a CPU has that no instruction of ours was interrupted on.
+fn control_registers() {
+    use machine::cpu;
+    let (cr0, cr2, cr3, cr4) = (cpu::read_cr0(), cpu::read_cr2(), cpu::read_cr3(), cpu::read_cr4());
+    crate::error!("cr0 {cr0:016x} cr2 {cr2:016x} cr3 {cr3:016x} cr4 {cr4:08x}");
+}
+
+/// Which guest this CPU served, and what it asked with. Whoever holds the lock may be what failed.
+fn guest() {
+    let cpu = crate::cpus::get(machine::percpu::cpu_id());
+    let Some(loaded) = cpu.loaded.try_lock() else { return };
+    if let Some(v) = loaded.as_ref() {
+        crate::error!("Serving d{}v{}, which entered with:", v.domain.id, v.id);
+        registers(&machine::percpu::entry_regs());
+    }
 }
 
 fn backtrace(frames: machine::backtrace::Frames) {

@@ -100,6 +100,14 @@ pub(crate) fn guest_regs_address() -> u64 {
     this_block().wrapping_add(CPU_BLOCK_SIZE).wrapping_sub(GuestRegs::SIZE as u64)
 }
 
+/// The registers with which the guest entered that this CPU served last: to be shown.
+pub fn entry_regs() -> GuestRegs {
+    let at = core::ptr::with_exposed_provenance::<GuestRegs>(index(guest_regs_address()));
+    // SAFETY: mapped for as long as the CPU runs, plain data, and written by nobody but this CPU,
+    // which is here now.
+    unsafe { at.read_volatile() }
+}
+
 /// Sets the registers that the next exit to a guest loads. Only for the start of a CPU's life,
 /// when nothing lies at the top of its stack.
 pub fn set_guest_regs(regs: &GuestRegs) {

@@ -239,6 +239,7 @@ fn debug_keys(_: &World, console: &mut Console) -> Result<()> {
         ("q", "General information for domain 0"),
         ("r", "(?i)CPU ?(?:0: |00|\\[00\\])"),
         ("m", "Physical memory"),
+        ("0", r"Dumping d0v0 state[^\n]*\n(?:[^\n]*\n)?[^\n]*rip [0-9a-f]*[1-9a-f]"),
     ] {
         console.send(key)?;
         console.expect(answer, KEY).with_context(|| format!("answer to the key {key}"))?;
