@@ -104,7 +104,7 @@ impl<E: Env> Pages<E> {
     }
 
     /// An I/O frame: the rights are those of the domain whose memory is mapped, or the mapper's
-    /// own if that is [`DomId::IO`].
+    /// own if that is [`DomId::IO`]. It is never mapped cached.
     #[cold]
     fn take_io(&self, table_owner: DomId, frame_owner: DomId, entry: Pte) -> Result<Held, Reason> {
         let dom = if frame_owner == DomId::IO { table_owner } else { frame_owner };
@@ -114,7 +114,7 @@ impl<E: Env> Pages<E> {
             Access::ReadOnly => Pte(entry.0 & !Pte::WRITABLE),
             Access::ReadWrite => entry,
         };
-        Ok(Held { entry, refs: Refs::Nothing })
+        Ok(Held { entry: entry.uncached(), refs: Refs::Nothing })
     }
 
     /// Takes what a present entry of level 2 to 4 needs: the use of the table that it points to,

@@ -59,10 +59,14 @@ impl Pte {
         | Self::AVAILABLE
         | Self::NO_EXECUTE;
 
-    /// A change of these bits alone, at level 1, changes no reference.
-    pub(crate) const L1_FREE: u64 = !(Self::ADDRESS | Self::PRESENT | Self::WRITABLE);
+    /// The PAT index of a level 1 entry.
+    const CACHE_TYPE: u64 = Self::WRITE_THROUGH | Self::CACHE_DISABLE | Self::PAT_OR_SUPERPAGE;
+
+    /// A change of these bits alone, at level 1, changes no reference, and is allowed whatever the
+    /// entry maps.
+    pub(crate) const L1_FREE: u64 = Self::UPPER_FREE & !Self::CACHE_TYPE;
     /// The same above level 1. WRITABLE stands apart there too, as linear entries must lack it.
-    pub(crate) const UPPER_FREE: u64 = Self::L1_FREE;
+    pub(crate) const UPPER_FREE: u64 = !(Self::ADDRESS | Self::PRESENT | Self::WRITABLE);
 
     /// An entry for a frame; the flags' address bits are ignored.
     #[must_use]
@@ -116,6 +120,18 @@ impl Pte {
         }
     }
 
+    /// An entry for I/O memory. What would keep its contents in a cache becomes uncached: types 0,
+    /// 1 and 5 of the hypervisor's PAT (write-back, write-through, write-protected) become 3.
+    pub(crate) const fn uncached(self) -> Self {
+        const WRITE_PROTECTED: u64 = Pte::PAT_OR_SUPERPAGE | Pte::WRITE_THROUGH;
+        match self.0 & Self::CACHE_TYPE {
+            0 | Self::WRITE_THROUGH | WRITE_PROTECTED => {
+                Self(self.0 & !Self::CACHE_TYPE | Self::WRITE_THROUGH | Self::CACHE_DISABLE)
+            }
+            _ => self,
+        }
+    }
+
     /// A present entry of level 2 to 4 as it goes into a guest's table.
     #[inline]
     pub(crate) const fn adjusted_upper(self) -> Self {
@@ -145,6 +161,18 @@ mod tests {
         assert_eq!(Pte(Pte::PRESENT | 1 << 7 | 0x18).bad_l1(width), 0);
         assert_eq!(Pte(!0).bad_upper(Pte::ADDRESS), 0x198);
         assert_eq!(Pte(!0).bad_l1(Pte::ADDRESS), 0);
+    }
+
+    #[test]
+    fn no_cache_keeps_what_a_device_has() {
+        let index = |e: Pte| e.0 >> 3 & 3 | e.0 >> 5 & 4;
+        let entry = |i: u64| Pte(Pte::new(Mfn(7), RW).0 | (i & 3) << 3 | (i & 4) << 5);
+        const RW: u64 = Pte::PRESENT | Pte::WRITABLE;
+        let got: Vec<u64> = (0..8).map(|i| index(entry(i).uncached())).collect();
+        assert_eq!(got, [3, 3, 2, 3, 4, 3, 6, 7]);
+        for i in 0..8 {
+            assert_eq!((entry(i).uncached().0 ^ entry(i).0) & !Pte::CACHE_TYPE, 0);
+        }
     }
 
     #[test]

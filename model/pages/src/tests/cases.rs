@@ -280,6 +280,11 @@ fn io_memory_is_mapped_by_right_and_not_counted() {
     set(&pages, 1, 6, entry(IO_FRAME.0, RW)).unwrap();
     set(&pages, 1, 7, entry(IO_RO.0, RW)).unwrap();
     assert!(!Pte(pages.env().read(Mfn(1), 7)).is_writable());
+    let uncached = Pte::WRITE_THROUGH | Pte::CACHE_DISABLE;
+    for give in [RW, RW | uncached, RW | Pte::WRITE_THROUGH, RW | Pte::ACCESSED, RW] {
+        set(&pages, 1, 5, entry(IO_RW.0, give)).unwrap();
+        assert_eq!(pages.env().read(Mfn(1), 5) & uncached, uncached, "cached by {give:#x}");
+    }
     let Err(Stop::Refused(reason)) = set(&pages, 1, 8, entry(IO_NONE.0, RO)) else { panic!() };
     assert_eq!(reason, Reason::NoIoAccess { mfn: IO_NONE, dom: D1 });
     let io = Ctx { table_owner: D1, frame_owner: DomId::IO };

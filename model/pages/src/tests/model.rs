@@ -214,6 +214,10 @@ impl Model {
                     IO_RO => flags &= !Pte::WRITABLE,
                     _ => return Err(No),
                 }
+                // Write-back, write-through and write-protected become uncached.
+                if matches!(flags & 0x98, 0 | 0x08 | 0x88) {
+                    flags = flags & !0x98 | 0x18;
+                }
             } else {
                 self.own(mfn, frame_owner)?;
                 if e.is_writable() {
@@ -257,7 +261,8 @@ impl Model {
             return Err(No);
         }
         let old = self.entry(table, index);
-        let same = Pte::ADDRESS | Pte::PRESENT | Pte::WRITABLE;
+        let cache_type = if level == 1 { 0x98 } else { 0 };
+        let same = Pte::ADDRESS | Pte::PRESENT | Pte::WRITABLE | cache_type;
         if Pte(new).is_present() && self.held.contains(&(table, index)) && (old.0 ^ new) & same == 0
         {
             // The same frame by the same right may stay, whoever could map it anew.
