@@ -96,7 +96,8 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn cc(source: &str, dest: &Path, flags: &[&str]) -> Result<()> {
+/// Compiles a source of `benches/`.
+pub fn cc(source: &str, dest: &Path, flags: &[&str]) -> Result<()> {
     let mut command = Command::new("cc");
     command.args(["-O2", "-Wall"]).args(flags).arg("-o").arg(dest);
     command.arg(paths::root().join("benches").join(source));

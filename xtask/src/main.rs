@@ -22,6 +22,7 @@ mod suite;
 mod support;
 mod symbols;
 mod testing;
+mod trace;
 mod unsafe_report;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::Args),
     /// Make docs/support.md of the hypervisor's tables of operations and of what the tests show.
     Support(support::Args),
+    /// Write down a boot's page-table calls and answers, for model/pages to replay.
+    Trace(trace::Args),
     /// Count unsafe code, after macro expansion, and assembly lines for each crate.
     UnsafeReport(unsafe_report::Args),
 }
@@ -67,6 +70,7 @@ fn main() -> std::process::ExitCode {
         Command::Test(args) => testing::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Support(args) => support::main(&args),
+        Command::Trace(args) => trace::main(&args),
         Command::UnsafeReport(args) => unsafe_report::main(&args),
     };
     match result {

@@ -5,5 +5,7 @@ mod model;
 mod ops;
 mod random;
 mod recount;
+mod replay;
 mod threads;
+mod trace;
 mod world;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{DomId, Mfn};
 
-use super::world::{BAD_DESCRIPTOR, FRAMES, HYPERVISOR_ENTRY, IO_FRAME, IO_RO, IO_RW};
-use crate::{Kind, Pte};
+use super::world::{BAD_DESCRIPTOR, FRAMES, HYPERVISOR_ENTRY, IO_FRAME, small_io};
+use crate::{Access, Kind, Pte};
 
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -21,7 +21,7 @@ pub struct Page {
     pub pinned: bool,
 }
 
-const NOBODYS: Page =
+pub const NOBODYS: Page =
     Page { owner: None, allocated: false, lent: None, kind: Kind::None, uses: 0, pinned: false };
 
 /// Refused.
@@ -39,6 +39,7 @@ pub struct Model {
     pub tokens: Vec<(u64, bool)>,
     /// What was freed since this was last taken.
     pub freed: BTreeSet<u64>,
+    io: fn(Mfn) -> Access,
 }
 
 fn level(kind: Kind) -> usize {
@@ -50,15 +51,22 @@ fn kind_of(level: usize) -> Kind {
 }
 
 impl Model {
+    /// Of the small machine.
     pub fn new() -> Self {
-        let mut pages: BTreeMap<u64, Page> = (1..FRAMES).map(|m| (m, NOBODYS)).collect();
-        pages.get_mut(&IO_FRAME.0).unwrap().owner = Some(DomId::IO);
+        let mut model = Self::of(1..FRAMES, small_io);
+        model.pages.get_mut(&IO_FRAME.0).unwrap().owner = Some(DomId::IO);
+        model
+    }
+
+    /// Of a machine with these frames of RAM, which are nobody's.
+    pub fn of(ram: impl IntoIterator<Item = u64>, io: fn(Mfn) -> Access) -> Self {
         Self {
-            pages,
+            pages: ram.into_iter().map(|m| (m, NOBODYS)).collect(),
             memory: BTreeMap::new(),
             held: BTreeSet::new(),
             tokens: Vec::new(),
             freed: BTreeSet::new(),
+            io,
         }
     }
 
@@ -76,15 +84,33 @@ impl Model {
 
     /// References to a frame, counted from what holds them.
     pub fn references(&self, mfn: u64) -> u32 {
-        let page = &self.pages[&mfn];
-        let own = [page.allocated, page.lent.is_some(), page.pinned];
-        let entries = self.held.iter().filter(|&&(table, index)| {
-            let e = self.entry(table, index);
-            let linear_self = table == mfn && self.pages[&table].kind != Kind::L1;
-            e.mfn().0 == mfn && self.is_counted(mfn) && !linear_self
-        });
+        let entries = self.held.iter().filter(|h| self.refers(h) == Some(mfn));
         let tokens = self.tokens.iter().filter(|t| t.0 == mfn);
-        own.into_iter().map(u32::from).sum::<u32>() + (entries.count() + tokens.count()) as u32
+        self.own_references(mfn) + (entries.count() + tokens.count()) as u32
+    }
+
+    /// The same for all frames at once.
+    pub fn all_references(&self) -> BTreeMap<u64, u32> {
+        let mut all: BTreeMap<u64, u32> =
+            self.pages.keys().map(|&m| (m, self.own_references(m))).collect();
+        let entries = self.held.iter().filter_map(|h| self.refers(h));
+        for mfn in entries.chain(self.tokens.iter().map(|t| t.0)) {
+            *all.get_mut(&mfn).unwrap() += 1;
+        }
+        all
+    }
+
+    fn own_references(&self, mfn: u64) -> u32 {
+        let page = &self.pages[&mfn];
+        [page.allocated, page.lent.is_some(), page.pinned].into_iter().map(u32::from).sum()
+    }
+
+    /// The frame to which an entry in `held` holds a reference: not to I/O memory, nor to the
+    /// entry's own table.
+    fn refers(&self, &(table, index): &(u64, usize)) -> Option<u64> {
+        let mfn = self.entry(table, index).mfn().0;
+        let linear_self = table == mfn && self.pages[&table].kind != Kind::L1;
+        (self.is_counted(mfn) && !linear_self).then_some(mfn)
     }
 
     /// Frees what nothing refers to any more.
@@ -124,8 +150,9 @@ impl Model {
             return Err(No);
         }
         if level(kind) > 0 {
+            let words = self.memory.range((mfn, 0)..(mfn, 512));
             let present: Vec<usize> =
-                (0..512).filter(|&i| self.entry(mfn, i).is_present()).collect();
+                words.filter(|(_, w)| Pte(**w).is_present()).map(|((_, i), _)| *i).collect();
             for index in present {
                 if !(level(kind) == 4 && (256..272).contains(&index)) {
                     self.take(mfn, index, self.entry(mfn, index), dom, dom)?;
@@ -144,7 +171,7 @@ impl Model {
         let page = self.pages.get_mut(&mfn).unwrap();
         page.uses -= 1;
         if page.uses == 0 && level(page.kind) > 0 {
-            let mine: Vec<_> = self.held.iter().filter(|h| h.0 == mfn).copied().collect();
+            let mine: Vec<_> = self.held.range((mfn, 0)..=(mfn, usize::MAX)).copied().collect();
             for (table, index) in mine {
                 self.give(table, index);
             }
@@ -209,10 +236,10 @@ impl Model {
             };
             let io = !self.is_counted(mfn);
             if io {
-                match Mfn(mfn) {
-                    IO_RW | IO_FRAME => {}
-                    IO_RO => flags &= !Pte::WRITABLE,
-                    _ => return Err(No),
+                match (self.io)(Mfn(mfn)) {
+                    Access::ReadWrite => {}
+                    Access::ReadOnly => flags &= !Pte::WRITABLE,
+                    Access::None => return Err(No),
                 }
                 // Write-back, write-through and write-protected become uncached.
                 if matches!(flags & 0x98, 0 | 0x08 | 0x88) {

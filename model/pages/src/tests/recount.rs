@@ -2,7 +2,7 @@
 
 use abi::{DomId, Mfn};
 
-use super::world::{FRAMES, Machine, World, all, at};
+use super::world::{Machine, World, at};
 use crate::{Deferred, ENTRIES, Env, HYPERVISOR_SLOTS, Kind, Level, PageRef, Pte, TypedRef};
 
 /// The references that a test itself holds.
@@ -26,7 +26,7 @@ struct Counts {
 /// no frame is mapped writable while it is a table.
 pub fn check(pages: &Machine, tokens: &Tokens) {
     let world = pages.env();
-    let mut counts = vec![Counts::default(); FRAMES as usize];
+    let mut counts = vec![Counts::default(); world.len()];
     for page in &tokens.pages {
         counts[at(page.mfn())].references += 1;
     }
@@ -41,10 +41,10 @@ pub fn check(pages: &Machine, tokens: &Tokens) {
     for &mfn in &tokens.lent {
         counts[at(mfn)].references += 1;
     }
-    for mfn in all() {
+    for mfn in world.counted() {
         count_frame(world, mfn, &mut counts);
     }
-    for mfn in all() {
+    for mfn in world.counted() {
         let frame = world.frame(mfn).unwrap();
         let now = frame.snapshot();
         let want = counts[at(mfn)];

@@ -1,7 +1,7 @@
 //! The small machine: frames, their contents, and CPUs that remember translations.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use abi::{DomId, Mfn};
 use sync::Relax;
@@ -47,6 +47,9 @@ pub struct Cached {
     pub life: u32,
 }
 
+/// How many a CPU remembers at most.
+pub const REMEMBERED: usize = 64;
+
 /// A CPU. It never forgets by itself, only by a flush.
 #[derive(Debug, Default)]
 pub struct Cpu {
@@ -59,7 +62,11 @@ pub struct Cpu {
 #[derive(Debug)]
 pub struct World {
     frames: Vec<Frame>,
-    tables: Vec<Box<[AtomicU64; ENTRIES]>>,
+    /// Which of them are RAM, and so have a record.
+    ram: Vec<bool>,
+    /// Made when they are first looked into.
+    tables: Vec<OnceLock<Box<[AtomicU64; ENTRIES]>>>,
+    io: fn(Mfn) -> Access,
     /// How often each frame has been given to somebody.
     lives: Vec<AtomicU32>,
     clock: AtomicU32,
@@ -70,20 +77,34 @@ pub struct World {
 
 pub type Machine = Pages<World>;
 
+/// What anybody may do with the small machine's I/O frames.
+pub fn small_io(mfn: Mfn) -> Access {
+    match mfn {
+        IO_RW | IO_FRAME => Access::ReadWrite,
+        IO_RO => Access::ReadOnly,
+        _ => Access::None,
+    }
+}
+
+/// A machine whose frame n is RAM if `ram[n]` is true, and I/O memory otherwise.
+pub fn machine_of(ram: Vec<bool>, io: fn(Mfn) -> Access) -> Machine {
+    let world = World {
+        frames: ram.iter().map(|_| Frame::default()).collect(),
+        tables: ram.iter().map(|_| OnceLock::new()).collect(),
+        lives: ram.iter().map(|_| AtomicU32::new(0)).collect(),
+        ram,
+        io,
+        clock: AtomicU32::new(1),
+        flushes: AtomicU32::new(0),
+        cpus: (0..2).map(|_| Mutex::default()).collect(),
+        freed: Mutex::default(),
+    };
+    Pages::new(world, 40)
+}
+
+/// The small one.
 pub fn machine() -> Machine {
-    let table = || Box::new([const { AtomicU64::new(0) }; ENTRIES]);
-    let pages = Pages::new(
-        World {
-            frames: (0..FRAMES).map(|_| Frame::default()).collect(),
-            tables: (0..FRAMES).map(|_| table()).collect(),
-            lives: (0..FRAMES).map(|_| AtomicU32::new(0)).collect(),
-            clock: AtomicU32::new(1),
-            flushes: AtomicU32::new(0),
-            cpus: (0..2).map(|_| Mutex::default()).collect(),
-            freed: Mutex::default(),
-        },
-        40,
-    );
+    let pages = machine_of((0..FRAMES).map(|m| m != 0).collect(), small_io);
     pages.assign(IO_FRAME, DomId::IO).unwrap();
     pages
 }
@@ -100,17 +121,16 @@ impl Env for World {
     type Relax = Yield;
 
     fn frame(&self, mfn: Mfn) -> Option<&Frame> {
-        if mfn.0 == 0 { None } else { self.frames.get(at(mfn)) }
+        let is_ram = *self.ram.get(at(mfn))?;
+        self.frames.get(at(mfn)).filter(|_| is_ram)
     }
     fn table(&self, mfn: Mfn) -> Option<&[AtomicU64; ENTRIES]> {
-        if mfn.0 == 0 { None } else { self.tables.get(at(mfn)).map(|t| &**t) }
+        self.frame(mfn)?;
+        let table = || Box::new([const { AtomicU64::new(0) }; ENTRIES]);
+        Some(self.tables.get(at(mfn))?.get_or_init(table))
     }
     fn mmio_access(&self, _: DomId, mfn: Mfn) -> Access {
-        match mfn {
-            IO_RW | IO_FRAME => Access::ReadWrite,
-            IO_RO => Access::ReadOnly,
-            _ => Access::None,
-        }
+        (self.io)(mfn)
     }
     fn flush(&self, whose: Caches, since: Option<u32>) {
         for cpu in &self.cpus {
@@ -133,7 +153,7 @@ impl Env for World {
     }
     fn install_hypervisor_slots(&self, l4: Mfn) {
         for i in HYPERVISOR_SLOTS {
-            self.tables[at(l4)][i].store(HYPERVISOR_ENTRY, Ordering::SeqCst);
+            self.slot(l4, i).store(HYPERVISOR_ENTRY, Ordering::SeqCst);
         }
     }
     fn freed(&self, mfn: Mfn, owner: DomId) {
@@ -151,13 +171,27 @@ impl World {
         cpu.may_hold = cpu.base.iter().map(|&(_, dom)| dom).collect();
     }
 
+    /// Frames whose references are counted.
+    pub fn counted(&self) -> impl Iterator<Item = Mfn> + '_ {
+        let all = (0..self.frames.len() as u64).map(Mfn);
+        all.filter(|&m| self.frame(m).is_some_and(|f| f.owner() != Some(DomId::IO)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    fn slot(&self, mfn: Mfn, index: usize) -> &AtomicU64 {
+        &self.table(mfn).unwrap()[index]
+    }
+
     pub fn read(&self, mfn: Mfn, index: usize) -> u64 {
-        self.tables[at(mfn)][index].load(Ordering::SeqCst)
+        self.slot(mfn, index).load(Ordering::SeqCst)
     }
 
     /// What a guest does to a page that it has mapped writable.
     pub fn poke(&self, mfn: Mfn, index: usize, value: u64) {
-        self.tables[at(mfn)][index].store(value, Ordering::SeqCst);
+        self.slot(mfn, index).store(value, Ordering::SeqCst);
     }
 
     /// The frame has a new owner.
@@ -182,6 +216,11 @@ impl World {
 
     /// A CPU translates an address, from the base or from a table that it remembers.
     pub fn access(&self, cpu: usize, start: usize, path: [usize; 4]) {
+        self.walk(cpu, start, |_, level| path[level - 1]);
+    }
+
+    /// As [`World::access`], with an index that is chosen for each table.
+    pub fn walk(&self, cpu: usize, start: usize, mut choose: impl FnMut(Mfn, usize) -> usize) {
         let mut cpu = self.cpus[cpu].lock().unwrap();
         let tables: Vec<Cached> = cpu.cached.iter().filter(|c| c.level > 0).copied().collect();
         let from = match tables.get(start) {
@@ -193,9 +232,10 @@ impl World {
         };
         let (mut mfn, mut writable) = (from.mfn, from.writable);
         for level in (1..=from.level).rev() {
-            let slot = &self.tables[at(mfn)][path[level - 1]];
+            let slot = self.slot(mfn, choose(mfn, level));
             let entry = Pte(slot.load(Ordering::SeqCst));
-            if !entry.is_present() || entry.0 == HYPERVISOR_ENTRY || entry.mfn().0 >= FRAMES {
+            let ram = self.frame(entry.mfn()).is_some();
+            if !entry.is_present() || entry.0 == HYPERVISOR_ENTRY || !ram {
                 return;
             }
             slot.fetch_or(Pte::ACCESSED, Ordering::SeqCst);
@@ -203,7 +243,7 @@ impl World {
             mfn = entry.mfn();
             let life = self.life(mfn);
             let found = Cached { level: level - 1, mfn, writable, life };
-            if cpu.cached.len() < 64 {
+            if cpu.cached.len() < REMEMBERED {
                 cpu.cached.push(found);
             }
         }
