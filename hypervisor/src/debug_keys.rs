@@ -11,6 +11,7 @@ const KEYS: &[(u8, &str)] = &[
     (b'R', "reboot machine"),
     (b'd', "dump registers"),
     (b'e', "dump evtchn info"),
+    (b'g', "print grant table usage"),
     (b'h', "show this message"),
     (b'm', "memory info"),
     (b'q', "dump domain (and guest debug) info"),
@@ -31,6 +32,7 @@ pub fn handle(key: u8) {
         b'd' => dump_vcpus(None),
         b'q' => each_domain(dump_domain),
         b'e' => each_domain(dump_events),
+        b'g' => each_domain(dump_grants),
         b'm' => memory(),
         b'r' => run_queues(),
         b't' => timers(),
@@ -102,6 +104,15 @@ fn dump_events(d: &domain::Domain) {
     }
 }
 
+fn dump_grants(d: &domain::Domain) {
+    let (frames, most) = d.grants.frames();
+    crate::info!(
+        "Grant table of domain {}: {frames} of {most} frames, {} grants of others mapped",
+        d.id,
+        d.grants.handles_in_use()
+    );
+}
+
 fn memory() {
     let heap = crate::frames::heap();
     crate::info!(
@@ -111,10 +122,10 @@ fn memory() {
     );
     drop(heap);
     crate::info!(
-        "Domains: {}; page references lost: {}; heap: {} KiB free",
+        "Domains: {}; page references lost: {}; heap: {} bytes free",
         domain::count(),
         pages::lost(),
-        machine::boot::heap_free() >> 10
+        machine::boot::heap_free()
     );
 }
 

@@ -121,6 +121,16 @@ impl GrantState {
         self.table.admin().set_version(version)
     }
 
+    /// How many frames of entries there are, and how many there may be.
+    pub fn frames(&self) -> (u32, u32) {
+        self.table.sizes()
+    }
+
+    /// How many mappings of others' grants there are.
+    pub fn handles_in_use(&self) -> u32 {
+        self.handles.in_use()
+    }
+
     fn check_open(&self) -> Result<(), Errno> {
         if self.closed.load(Ordering::SeqCst) { Err(Errno::EINVAL) } else { Ok(()) }
     }

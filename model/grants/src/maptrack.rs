@@ -117,6 +117,16 @@ impl<M: MaptrackMemory> Maptrack<M> {
         (self.frames.load(Ordering::Acquire), self.max_frames)
     }
 
+    /// How many handles stand for something, for an operator to see: it changes meanwhile.
+    pub fn in_use(&self) -> u32 {
+        let entries = 0..self.sizes().0.saturating_mul(ENTRIES_PER_FRAME);
+        let live = |index: &u32| {
+            let entry = self.memory.entry(*index);
+            entry.is_some_and(|entry| entry.state.load(Ordering::Relaxed) & LIVE != 0)
+        };
+        u32::try_from(entries.filter(live).count()).unwrap_or(u32::MAX)
+    }
+
     /// Takes a free handle.
     ///
     /// # Errors

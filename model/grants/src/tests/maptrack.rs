@@ -43,7 +43,9 @@ fn forged_stale_reserved_and_busy_handles_are_bad() {
     (0..256).chain([256, 257, 0x7fff_ffff, !0]).for_each(bad);
     let reserved = maptrack.reserve().unwrap();
     (0..256).for_each(bad);
+    assert_eq!(maptrack.in_use(), 0);
     let handle = maptrack.commit(reserved, OWNER, GrantRef(77), READ);
+    assert_eq!(maptrack.in_use(), 1);
     let claim = maptrack.claim(handle).unwrap();
     assert_eq!((claim.domid, claim.gref, claim.access), (OWNER, GrantRef(77), READ));
     bad(handle.0);
@@ -51,6 +53,7 @@ fn forged_stale_reserved_and_busy_handles_are_bad() {
     let claim = maptrack.claim(handle).unwrap();
     assert!(maptrack.finish(claim, READ));
     bad(handle.0);
+    assert_eq!(maptrack.in_use(), 0);
 }
 
 #[test]
