@@ -102,13 +102,12 @@ pub fn make_share(domain: DomId) -> Result<(), Errno> {
 /// A record for a new vCPU of `domain`; goes back by [`give_back`].
 pub fn take(domain: DomId) -> Result<&'static Record, Errno> {
     let mut free = FREE.lock();
-    // Room for it to come back, so that giving back never fails.
-    let all = free.next.wrapping_add(1) as usize;
-    let missing = all.saturating_sub(free.used.len());
-    free.used.try_reserve(missing).map_err(|_| Errno::ENOMEM)?;
     let record = match free.used.pop() {
         Some(r) => r,
         None => {
+            // Room for all to come back, so that giving back never fails.
+            let all = free.next.wrapping_add(1) as usize;
+            free.used.try_reserve(all).map_err(|_| Errno::ENOMEM)?;
             let slot = RECORDS.get(free.next as usize).ok_or(Errno::ENOSPC)?;
             let r: &'static Record = crate::util::leaked(Record {
                 handle: Handle(free.next),
