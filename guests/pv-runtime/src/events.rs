@@ -51,7 +51,49 @@ pub fn install() {
     let mapped = hypercall::update_va_mapping(SHARED.va(), entry, hypercall::INVLPG_LOCAL);
     assert!(mapped == 0, "mapping the shared info page gives {mapped}");
     MAPPED.set(true);
+    mask_given();
 }
+
+/// Keeps the channels that the toolstack made for us quiet: what they tell is looked at anyway.
+pub fn mask_given() {
+    let Some(shared) = shared_info() else { return };
+    for port in start::given_ports().into_iter().filter(|&port| port != 0) {
+        if let Some(word) = shared.mask.get(port as usize / 64) {
+            word.fetch_or(1 << (port % 64), Ordering::SeqCst);
+        }
+    }
+}
+
+/// Our own number, by which other domains name us.
+///
+/// # Panics
+/// When no channel is to be had.
+pub fn domid() -> u16 {
+    static OWN: Global<Option<u16>> = Global::new(None);
+    if let Some(own) = OWN.get() {
+        return own;
+    }
+    #[repr(C)]
+    struct Status {
+        dom: u16,
+        port: u32,
+        status: u32,
+        vcpu: u32,
+        remote: u16,
+        remote_port: u32,
+    }
+    // A channel for ourselves to bind to says whom it is for.
+    let (result, port) = alloc_unbound(SELF);
+    assert!(result == 0, "a channel for ourselves gives {result}");
+    let mut status = Status { dom: SELF, port, status: 0, vcpu: 0, remote: 0, remote_port: 0 };
+    let told = op(5, &mut status);
+    assert!(told == 0, "the state of a channel gives {told}");
+    close(port);
+    OWN.set(Some(status.remote));
+    status.remote
+}
+
+const SELF: u16 = 0x7ff0;
 
 /// The shared info page, once it is mapped.
 pub fn shared_info() -> Option<&'static SharedInfo> {
@@ -114,7 +156,7 @@ pub fn alloc_unbound(remote: u16) -> (i64, u32) {
         remote: u16,
         port: u32,
     }
-    let mut alloc = Alloc { dom: 0x7ff0, remote, port: 0 };
+    let mut alloc = Alloc { dom: SELF, remote, port: 0 };
     (op(6, &mut alloc), alloc.port)
 }
 

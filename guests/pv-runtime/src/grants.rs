@@ -25,11 +25,17 @@ pub fn setup_table(dom: u16, frames: u32, list: &mut [u64]) -> (i64, i16) {
     (op(2, &mut setup), setup.status)
 }
 
-/// Maps the first frame of our table.
+/// Chooses the version of our table's entries; the result.
+pub fn choose(version: u32) -> i64 {
+    op(8, &mut [version])
+}
+
+/// Maps the first frame of our table, in version 1.
 ///
 /// # Errors
 /// When there is no grant table to be had.
 pub fn install() -> Outcome {
+    expect("version 1 of the grant table", choose(1), 0)?;
     let mut list = [0u64; 1];
     let (result, status) = setup_table(0x7ff0, 1, &mut list);
     expect("setting up the grant table", result, 0)?;

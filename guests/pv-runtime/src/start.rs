@@ -76,8 +76,14 @@ pub struct StartInfo {
     pub shared_info: u64,
     /// 1 privileged, 2 initial domain.
     pub flags: u32,
-    /// xenstore's page and port, console's.
-    pub store: [u64; 4],
+    /// xenstore's page.
+    pub store_mfn: u64,
+    /// xenstore's event channel.
+    pub store_port: u32,
+    /// A guest's console page; dom0 has something else here and in the next field.
+    pub console_mfn: u64,
+    /// A guest's console's event channel.
+    pub console_port: u32,
     /// Address of the top page table.
     pub pt_base: u64,
     /// How many page-table pages there are.
@@ -97,6 +103,30 @@ pub fn info() -> &'static StartInfo {
     // SAFETY: `first` stored the address that the builder gave; the page is mapped, as long as
     // the structure, and nobody writes it.
     unsafe { &*(START_INFO.get() as *const StartInfo) }
+}
+
+/// Whether this is dom0.
+pub fn privileged() -> bool {
+    info().flags & 2 != 0
+}
+
+/// Where a guest's console is.
+pub struct Console {
+    /// Its page.
+    pub mfn: u64,
+    /// Its event channel.
+    pub port: u32,
+}
+
+/// Where our console is; dom0 has none of this kind.
+pub fn console() -> Option<Console> {
+    let info = info();
+    (!privileged()).then_some(Console { mfn: info.console_mfn, port: info.console_port })
+}
+
+/// The channels that the toolstack made for us.
+pub fn given_ports() -> [u32; 2] {
+    if privileged() { [0; 2] } else { [info().store_port, info().console_port] }
 }
 
 /// The command line, as far as it is text.
@@ -126,8 +156,9 @@ extern "C" fn first(start_info: usize) -> ! {
     power_off()
 }
 
-/// Turns the machine off.
+/// Turns the machine off, once what was printed was read.
 pub fn power_off() -> ! {
+    console::flush();
     loop {
         hypercall::shutdown(0);
     }
@@ -136,6 +167,5 @@ pub fn power_off() -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     println!("TEST panic: failed: {info}");
-    console::flush();
     power_off()
 }

@@ -2,6 +2,8 @@
 
 use crate::{Test, test};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use pv_runtime::events::domid;
+use pv_runtime::grants;
 use pv_runtime::hypercall::{addr, errno, ext, mmu_update, mmuext, yield_now};
 use pv_runtime::memory::{self, PRESENT, USER, WRITE, entry, window};
 use pv_runtime::outcome::{Failure, Outcome, expect, holds};
@@ -13,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test("race-pin-against-map", race_pin_against_map),
     test("race-link-against-unlink", race_link_against_unlink),
     test("race-unmap-handle", race_unmap_handle),
+    test("race-unmap-for-devices", race_unmap_for_devices),
 ];
 
 fn misuse() -> Outcome {
@@ -172,36 +175,54 @@ fn race_link_against_unlink() -> Outcome {
 
 static HANDLE: AtomicU64 = AtomicU64::new(!0);
 static ADDRESS: AtomicU64 = AtomicU64::new(0);
+static BUS: AtomicU64 = AtomicU64::new(0);
+
+/// Unmaps a handle as it was mapped; whether that succeeded.
+fn unmap(handle: u32) -> bool {
+    let host_addr = ADDRESS.load(Ordering::SeqCst);
+    let bus_addr = BUS.load(Ordering::SeqCst);
+    let mut op = [grants::Unmap { host_addr, bus_addr, handle, status: 99 }];
+    grants::batch(1, &mut op) == 0 && op[0].status == 0
+}
 
 fn unmap_whatever() {
     while !STOP.load(Ordering::SeqCst) {
         let handle = HANDLE.load(Ordering::SeqCst);
-        if let Ok(handle) = u32::try_from(handle) {
-            let status = pv_runtime::grants::unmap(handle, ADDRESS.load(Ordering::SeqCst));
-            if status == 0 {
-                WINS.fetch_add(1, Ordering::SeqCst);
-            }
+        if let Ok(handle) = u32::try_from(handle)
+            && unmap(handle)
+        {
+            WINS.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
 /// Two CPUs unmap the same grant handle: one of them succeeds, each time.
 fn race_unmap_handle() -> Outcome {
-    use pv_runtime::grants;
-    grants::install()?;
     let window = window(300);
-    let page = memory::page();
-    grants::grant(9, 1, 0, page.mfn());
-    ADDRESS.store(window.va, Ordering::SeqCst);
+    race_unmap(2, window.va, memory::page(), ROUNDS)?;
+    window.close();
+    Ok(())
+}
+
+/// The same where no page-table entry tells that the other was there before.
+fn race_unmap_for_devices() -> Outcome {
+    race_unmap(1, 0, memory::page(), ROUNDS * 20)
+}
+
+fn race_unmap(flags: u32, va: u64, page: &memory::Page, rounds: u32) -> Outcome {
+    grants::install()?;
+    grants::grant(9, 1, domid(), page.mfn());
+    ADDRESS.store(va, Ordering::SeqCst);
+    BUS.store(if flags & 1 != 0 { page.mfn() << 12 } else { 0 }, Ordering::SeqCst);
     HANDLE.store(!0, Ordering::SeqCst);
     against(unmap_whatever)?;
     let mut wins = 0;
     let mut failure = Ok(());
-    for _ in 0..ROUNDS {
-        let mapped = grants::map(0, 9, 2, window.va);
+    for _ in 0..rounds {
+        let mapped = grants::map(domid(), 9, flags, va);
         failure = failure.and(expect("mapping", i64::from(mapped.status), 0));
         HANDLE.store(u64::from(mapped.handle), Ordering::SeqCst);
-        if grants::unmap(mapped.handle, window.va) == 0 {
+        if unmap(mapped.handle) {
             wins += 1;
         }
         HANDLE.store(!0, Ordering::SeqCst);
@@ -216,7 +237,5 @@ fn race_unmap_handle() -> Outcome {
     finish();
     failure?;
     let others = WINS.load(Ordering::SeqCst);
-    expect("each was unmapped once", i64::from(wins + others), i64::from(ROUNDS))?;
-    window.close();
-    Ok(())
+    expect("each was unmapped once", i64::from(wins + others), i64::from(rounds))
 }
