@@ -1,5 +1,6 @@
 //! Tests of the frames' rules on a small machine made of vectors.
 
+mod bytes;
 mod cases;
 mod model;
 mod ops;

@@ -450,7 +450,7 @@ impl Run {
 }
 
 /// `PAGES_CASES` in the environment asks for a longer run.
-fn cases(n: u32) -> ProptestConfig {
+pub fn cases(n: u32) -> ProptestConfig {
     let asked = std::env::var("PAGES_CASES").ok().and_then(|n| n.parse().ok());
     let cases = if cfg!(miri) { 2 } else { asked.unwrap_or(n) };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
