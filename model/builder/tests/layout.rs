@@ -165,7 +165,7 @@ fn the_debian_kernel_is_laid_out_as_xen_does() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
 
     /// Wherever a kernel wants itself and its list, the plan is an error or can be walked.
     #[test]

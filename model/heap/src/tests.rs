@@ -273,10 +273,10 @@ fn step(heap: &mut Heap<Table>, naive: &mut Naive, op: Op) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 96 }))]
 
     #[test]
-    fn the_heap_agrees_with_a_set_of_frames(ops in prop::collection::vec(op(), 1..120)) {
+    fn the_heap_agrees_with_a_set_of_frames(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 120 })) {
         let ranges = [(0, 0x200), (0xe00, 0x1233), (0xf_fe00, 0x10_0201)];
         let mut heap = heap(&ranges);
         let free = ranges.iter().flat_map(|&(s, e)| s.max(1)..e).collect();

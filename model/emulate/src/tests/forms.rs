@@ -9,7 +9,13 @@ use super::{
 use crate::{Exception, Fault, Outcome, Size, memory};
 
 /// How many random instructions a test runs.
-const CASES: u32 = if cfg!(debug_assertions) { 1_500 } else { 60_000 };
+const CASES: u32 = if cfg!(miri) {
+    5
+} else if cfg!(debug_assertions) {
+    1_500
+} else {
+    60_000
+};
 
 /// Opcodes with their escape bytes.
 fn opcodes() -> Vec<Vec<u8>> {

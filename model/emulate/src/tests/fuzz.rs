@@ -6,7 +6,13 @@ use super::{fake::Fake, reference};
 use crate::{Budget, MAX_LENGTH, Outcome, memory, privileged, ud_prefix};
 
 /// How many random byte strings are run.
-const CASES: u32 = if cfg!(debug_assertions) { 1_500 } else { 100_000 };
+const CASES: u32 = if cfg!(miri) {
+    5
+} else if cfg!(debug_assertions) {
+    1_500
+} else {
+    100_000
+};
 
 /// Bytes that begin like instructions more often than random ones do.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {

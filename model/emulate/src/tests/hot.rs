@@ -8,7 +8,13 @@ use crate::{
     privileged::general as general_privileged,
 };
 
-const CASES: u32 = if cfg!(debug_assertions) { 2_000 } else { 50_000 };
+const CASES: u32 = if cfg!(miri) {
+    5
+} else if cfg!(debug_assertions) {
+    2_000
+} else {
+    50_000
+};
 
 /// Beginnings of hot forms and near misses: other REX bits, LOCK where it may not be.
 fn beginning() -> impl Strategy<Value = Vec<u8>> {

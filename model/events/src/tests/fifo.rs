@@ -266,11 +266,11 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }))]
 
     #[test]
     fn no_event_is_lost_whatever_comes_between_the_guests_steps(
-        ops in prop::collection::vec(op(), 1..300)
+        ops in prop::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 300 })
     ) {
         let mut d = domain(VCPUS, PORTS);
         let mut guests = [Guest::default(), Guest { vcpu: 1, ..Guest::default() }];

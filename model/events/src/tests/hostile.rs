@@ -32,7 +32,7 @@ fn scribble(d: &Domain, place: u32, value: u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 128 }))]
 
     #[test]
     fn scribbling_changes_no_binding_and_stops_nothing(

@@ -338,10 +338,10 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 128 }))]
 
     #[test]
-    fn three_domains_agree_with_plain_lists(ops in prop::collection::vec(op(), 1..250)) {
+    fn three_domains_agree_with_plain_lists(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 250 })) {
         let mut world = World::new();
         for op in &ops {
             world.step(op);

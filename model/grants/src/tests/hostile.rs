@@ -246,7 +246,7 @@ impl Uses<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(800))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 800 }))]
 
     #[test]
     fn whatever_is_written_when_nothing_leaks_and_nothing_is_had_that_was_not_granted(

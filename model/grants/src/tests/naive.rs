@@ -240,10 +240,10 @@ fn same(table: &GrantTable<Plain>, naive: &Naive) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }))]
 
     #[test]
-    fn the_table_does_what_the_naive_model_does(ops in prop::collection::vec(op(), 1..60)) {
+    fn the_table_does_what_the_naive_model_does(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 60 })) {
         let table = table(OWNER, 1);
         let entries = vec![Entry::default(); 512];
         let mut naive = Naive { version: Version::V1, entries, uses: vec![] };
