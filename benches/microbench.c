@@ -2,7 +2,7 @@
  * Small operations of a Linux program, each repeated between two markers (see count.c).
  *
  *   microbench            runs all; prints "bench KK NAME N": markers KK and KK+1 frame N operations
- *   microbench mark NN    executes marker NN (0 to 15) and ends
+ *   microbench mark NN    executes marker NN (0 to 15, 64 to 67) and ends
  *
  * Static, so that it runs in any first file system.
  */
@@ -33,7 +33,7 @@ static void must(int good, const char *what)
 static void system_call(long n)
 {
     while (n--)
-        syscall(SYS_getppid);
+        syscall(SYS_getpid);
 }
 
 static void fork_exit(long n)
@@ -135,6 +135,7 @@ static void one_mark(int number)
 #define CASE(nn) case nn: MARK(nn); break;
     CASE(0) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
     CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14) CASE(15)
+    CASE(64) CASE(65) CASE(66) CASE(67)
     }
 }
 
@@ -158,15 +159,15 @@ int main(int argc, char **argv)
     CPU_ZERO(&first);
     CPU_SET(0, &first);
     sched_setaffinity(0, sizeof first, &first);
-    RUN(0x10, system_call, 20000);
-    RUN(0x12, page_fault, 8192);
-    RUN(0x14, fork_exit, 100);
-    RUN(0x16, fork_exec, 60);
-    RUN(0x18, pipe_round_trip, 2000);
-    RUN(0x1a, timed_sleep, 500);
-    RUN(0x1c, protect, 3000);
+    RUN(0x12, system_call, 20000);
+    RUN(0x16, fork_exit, 100);
+    RUN(0x18, fork_exec, 60);
+    RUN(0x1a, page_fault, 20480);
+    RUN(0x1c, protect, 5000);
+    RUN(0x1e, pipe_round_trip, 3000);
+    RUN(0x22, timed_sleep, 500);
     privcmd = open("/dev/xen/privcmd", O_RDWR | O_CLOEXEC);
     if (privcmd >= 0)
-        RUN(0x1e, hypercall, 10000);
+        RUN(0x24, hypercall, 10000);
     return 0;
 }
