@@ -60,7 +60,13 @@ impl CpuSet {
 
     /// The CPUs in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_CPUS).filter(move |&c| self.contains(c))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let first = left.trailing_zeros() as usize;
+            let found = (left != 0).then_some(first);
+            left &= left.wrapping_sub(1);
+            found
+        })
     }
 
     /// How many.

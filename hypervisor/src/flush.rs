@@ -73,20 +73,30 @@ pub fn flush_cpus(set: CpuSet) {
         return;
     }
     FLUSH_CLOCK.fetch_add(1, SeqCst);
-    let me = machine::percpu::cpu_id();
+    let mut others = set;
+    others.remove(machine::percpu::cpu_id());
+    if others.is_empty() {
+        return flush_local();
+    }
+    flush_with_others(set, others);
+}
+
+/// Flushes this CPU too if it is in `set`.
+#[inline(never)]
+fn flush_with_others(set: CpuSet, others: CpuSet) {
     let now = FLUSH_CLOCK.load(SeqCst);
     let mut tickets = [0u32; MAX_CPUS];
-    for cpu in set.iter().filter(|&c| c != me) {
+    for cpu in others.iter() {
         if let Some(t) = tickets.get_mut(cpu) {
             *t = machine::smp::ask_flush(cpu);
         }
         REMOTE_FLUSHES.fetch_add(1, SeqCst);
         crate::cpus::interrupt(cpu);
     }
-    if set.contains(me) {
+    if set != others {
         flush_local();
     }
-    for cpu in set.iter().filter(|&c| c != me) {
+    for cpu in others.iter() {
         let ticket = tickets.get(cpu).copied().unwrap_or(0);
         while !machine::smp::flushed(cpu, ticket) {
             machine::smp::serve();
