@@ -204,6 +204,8 @@ impl DeviceHold {
 pub struct Held {
     /// Whose grant it is. (Its number may be another domain's by the time it is given back.)
     pub granter: Arc<Domain>,
+    /// The page.
+    pub mfn: Mfn,
     /// It was mapped by its page-table entry's address.
     pub by_entry: bool,
     /// The devices' reference.

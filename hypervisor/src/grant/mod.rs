@@ -42,7 +42,7 @@ pub fn grant_table_op(caller: &mut Caller, a: &mut Args) -> Call {
         return Err(Errno::EINVAL.into());
     }
     operations! { match grant_table_op(GrantCmd(command)) {
-        GrantCmd::MAP_GRANT_REF [EFAULT] => batch(a, |at| map::operation(caller, at)),
+        GrantCmd::MAP_GRANT_REF [EFAULT] => map::operations(caller, a),
         GrantCmd::UNMAP_GRANT_REF [EFAULT] => unmap::operations(caller, a, unmap::Sort::Unmap),
         GrantCmd::UNMAP_AND_REPLACE [EFAULT] => unmap::operations(caller, a, unmap::Sort::Replace),
         GrantCmd::COPY [EFAULT] => batch(a, |at| copy::operation(caller, at)),

@@ -1,6 +1,6 @@
 //! Unmapping grants.
 
-use super::map::locate;
+use super::map::Near;
 use crate::domain::Domain;
 use crate::frames::pages;
 use crate::hypercall::{Args, Call, Caller, Stop};
@@ -46,17 +46,20 @@ struct Ended {
 struct Batch {
     ended: [Option<Ended>; BATCH],
     flush: FlushBatch,
+    near: Near,
 }
 
 impl Batch {
     fn new() -> Batch {
-        Batch { ended: [const { None }; BATCH], flush: FlushBatch::NONE }
+        Batch { ended: [const { None }; BATCH], flush: FlushBatch::NONE, near: Near::default() }
     }
 
     /// Flushes, and then gives the granters their pages back.
-    fn complete(self, d: &Arc<Domain>) {
+    fn complete(&mut self, d: &Arc<Domain>) {
         pages().complete(self.flush);
-        for Ended { claim, gone } in self.ended.into_iter().flatten() {
+        for place in &mut self.ended {
+            // They fill it from the start.
+            let Some(Ended { claim, gone }) = place.take() else { return };
             end_use(d, claim, gone);
         }
     }
@@ -67,12 +70,13 @@ pub fn operations(caller: &Caller, a: &mut Args, sort: Sort) -> Call {
     let [_, mut at, mut left, ..] = *a.all();
     let mut batch = Batch::new();
     let mut result = Ok(0);
-    for place in &mut batch.ended {
+    let mut places = batch.ended.iter_mut();
+    for _ in 0..BATCH {
         if left == 0 {
             break;
         }
         let outcome = match read(at, sort) {
-            Ok(request) => unmap(caller, &request),
+            Ok(request) => unmap(caller, &request, &mut batch.near),
             Err(stop) => {
                 result = Err(stop);
                 break;
@@ -80,7 +84,9 @@ pub fn operations(caller: &Caller, a: &mut Args, sort: Sort) -> Call {
         };
         let status = GrantStatus(Status::raw_of(&outcome));
         if let Ok((ended, flush)) = outcome {
-            *place = Some(ended);
+            if let Some(place) = places.next() {
+                *place = Some(ended);
+            }
             batch.flush.merge(flush);
         }
         if let Err(bad) = guest::write(at.wrapping_add(STATUS), &status) {
@@ -123,11 +129,11 @@ fn read(at: u64, sort: Sort) -> Result<Request, Stop> {
 }
 
 /// Takes a mapping, or the part of it that is asked for, out of the page tables.
-fn unmap(caller: &Caller, r: &Request) -> Result<(Ended, FlushBatch), Status> {
+fn unmap(caller: &Caller, r: &Request, near: &mut Near) -> Result<(Ended, FlushBatch), Status> {
     let handles = &caller.domain.grants.handles;
     let claim = handles.claim(r.handle)?;
     let gone = claim.access.only(r.host_addr != 0, r.dev_bus_addr != 0);
-    match take_out(caller, r, &claim, gone) {
+    match take_out(caller, r, &claim, gone, near) {
         Ok(flush) => Ok((Ended { claim, gone }, flush)),
         Err(status) => {
             handles.abort(claim);
@@ -141,19 +147,19 @@ fn take_out(
     r: &Request,
     claim: &Claim,
     gone: Access,
+    near: &mut Near,
 ) -> Result<FlushBatch, Status> {
     let held = caller.domain.grants.handles.memory().held(claim.handle.0);
-    let (granter, by_entry) = held
-        .and_then(|held| held.lock().as_ref().map(|h| (h.granter.clone(), h.by_entry)))
+    let (mfn, by_entry) = held
+        .and_then(|held| held.lock().as_ref().map(|h| (h.mfn, h.by_entry)))
         .ok_or(Status::BadHandle)?;
-    let mfn = granter.grants.table().pinned_frame(claim.gref).ok_or(Status::GeneralError)?;
     if r.dev_bus_addr != 0 && r.dev_bus_addr != mfn.0 << abi::PAGE_SHIFT {
         return Err(Status::BadDevAddr);
     }
     if !gone.host {
         return Ok(FlushBatch::NONE);
     }
-    let (table, index) = locate(caller.vcpu, r.host_addr, by_entry)?;
+    let (table, index) = near.locate(caller.vcpu, r.host_addr, by_entry)?;
     let refused = |reason: pages::Reason| {
         crate::guest_debug!("d{}: unmapping a grant: {reason}", caller.domain.id);
         Status::GeneralError
@@ -165,7 +171,7 @@ fn take_out(
     if by_entry {
         return Err(Status::GeneralError);
     }
-    let (from, slot) = locate(caller.vcpu, r.new_addr, false)?;
+    let (from, slot) = near.locate(caller.vcpu, r.new_addr, false)?;
     let new = entry_of(from, slot).ok_or(Status::GeneralError)?;
     let flush = pages().replace_grant(ctx, table, index, mfn, new).map_err(refused)?;
     // The mapping has moved rather than doubled. If the guest has changed it meanwhile, then

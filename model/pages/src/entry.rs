@@ -86,6 +86,36 @@ impl<E: Env> Pages<E> {
         }
     }
 
+    /// Makes of a reference what a present level 1 entry needs that maps that page: its use as
+    /// writable too, if it is.
+    #[inline]
+    pub(crate) fn hold_l1_entry(
+        &self,
+        entry: Pte,
+        foreign: bool,
+        page: PageRef,
+    ) -> Result<Held, (Reason, PageRef)> {
+        let bad = entry.bad_l1(self.address) | (!entry.0 & Pte::PRESENT);
+        if bad != 0 {
+            return Err((Reason::BadBits { entry: entry.0, bits: bad }, page));
+        }
+        let entry = entry.adjusted_l1();
+        let mfn = page.mfn();
+        let Some(frame) = self.env.frame(mfn).filter(|_| entry.mfn() == mfn) else {
+            return Err((Reason::NoFrame { mfn: entry.mfn() }, page));
+        };
+        if !entry.is_writable() {
+            return Ok(Held { entry, refs: Refs::Page(page) });
+        }
+        match self.take_writable(frame, mfn, foreign) {
+            Ok(()) => {
+                let typed = TypedRef::new(page.into_mfn(), Kind::Writable);
+                Ok(Held { entry, refs: Refs::Typed(typed) })
+            }
+            Err(reason) => Err((reason, page)),
+        }
+    }
+
     /// A frame with a record that is not `frame_owner`'s: I/O all the same, or refused.
     #[cold]
     fn take_refused(

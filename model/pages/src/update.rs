@@ -6,7 +6,9 @@ use sync::atomic::{AtomicU64, Ordering};
 
 use crate::entry::Held;
 use crate::tables::Table;
-use crate::{Budget, Deferred, Env, FlushBatch, Frame, Kind, Level, Pages, Pte, Reason, Stop};
+use crate::{
+    Budget, Deferred, Env, FlushBatch, Frame, Kind, Level, PageRef, Pages, Pte, Reason, Stop,
+};
 
 /// For whom an entry is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,9 +171,7 @@ impl<E: Env> Pages<E> {
         new: u64,
         mode: Mode,
     ) -> Result<(), Reason> {
-        let frame = self.frame(table)?;
-        let slot = self.slot(table, index)?;
-        self.lock_l1(frame, table, ctx.table_owner)?;
+        let (frame, slot) = self.lock_l1(table, index, ctx.table_owner)?;
         let old = self.swap_l1(ctx, slot, Pte(new), mode.into());
         frame.state.unlock();
         if let Ok(old) = old? {
@@ -180,22 +180,33 @@ impl<E: Env> Pages<E> {
         Ok(())
     }
 
-    /// Maps a page of `ctx.frame_owner` by a grant: entry `index` of a level 1 table in use
-    /// becomes `entry`, which must be present and takes its own references.
+    /// Maps the page of `ctx.frame_owner` that `page` is a reference to, by a grant: entry `index`
+    /// of a level 1 table in use becomes `entry`, which must be present and map that page. The
+    /// reference is the entry's then; a writable entry takes the use besides.
     ///
     /// # Errors
-    /// As [`Pages::update_l1`].
+    /// As [`Pages::update_l1`], and the reference comes back.
     pub fn install_grant(
         &self,
         ctx: Ctx,
         table: Mfn,
         index: usize,
         entry: u64,
-    ) -> Result<(), Reason> {
-        if !Pte(entry).is_present() {
-            return Err(Reason::BadBits { entry, bits: Pte::PRESENT });
-        }
-        self.update_l1(ctx, table, index, entry, Mode::Normal)
+        page: PageRef,
+    ) -> Result<(), (Reason, PageRef)> {
+        let foreign = ctx.table_owner != ctx.frame_owner;
+        let (frame, slot) = match self.lock_l1(table, index, ctx.table_owner) {
+            Ok(found) => found,
+            Err(reason) => return Err((reason, page)),
+        };
+        let old = self.hold_l1_entry(Pte(entry), foreign, page).map(|held| {
+            let old = slot.swap(held.entry().0, Ordering::SeqCst);
+            held.install();
+            Pte(old)
+        });
+        frame.state.unlock();
+        self.release_l1(old?);
+        Ok(())
     }
 
     /// Unmaps a grant: entry `index` of a level 1 table in use becomes `new` (0, or any entry
@@ -215,9 +226,7 @@ impl<E: Env> Pages<E> {
         expected: Mfn,
         new: u64,
     ) -> Result<FlushBatch, Reason> {
-        let frame = self.frame(table)?;
-        let slot = self.slot(table, index)?;
-        self.lock_l1(frame, table, ctx.table_owner)?;
+        let (frame, slot) = self.lock_l1(table, index, ctx.table_owner)?;
         let now = Pte(slot.load(Ordering::Relaxed));
         let old = if now.is_present() && now.mfn() == expected {
             self.swap_l1(ctx, slot, Pte(new), Swap::Plain)
@@ -263,6 +272,27 @@ impl<E: Env> Pages<E> {
         };
         frame.state.unlock();
         done
+    }
+
+    /// Locks a level 1 table in use of `dom` and finds its entry `index`.
+    #[inline]
+    fn lock_l1(
+        &self,
+        table: Mfn,
+        index: usize,
+        dom: DomId,
+    ) -> Result<(&Frame, &AtomicU64), Reason> {
+        let frame = self.frame(table)?;
+        let slot = self.slot(table, index)?;
+        match self.lock_table(frame, table, dom)? {
+            Some(Level::L1) => Ok((frame, slot)),
+            other => {
+                if other.is_some() {
+                    frame.state.unlock();
+                }
+                Err(Reason::NotATable { mfn: table, has: frame.state.load().kind() })
+            }
+        }
     }
 
     #[inline]
@@ -315,17 +345,6 @@ impl<E: Env> Pages<E> {
                 Err(now) => state = now,
             }
         }
-    }
-
-    /// Locks a level 1 table in use of `dom`, and nothing else.
-    #[inline]
-    fn lock_l1(&self, frame: &Frame, mfn: Mfn, dom: DomId) -> Result<(), Reason> {
-        match self.lock_table(frame, mfn, dom)? {
-            Some(Level::L1) => return Ok(()),
-            Some(_) => frame.state.unlock(),
-            None => {}
-        }
-        Err(Reason::NotATable { mfn, has: frame.state.load().kind() })
     }
 
     /// Changes a level 1 entry under the table's lock. The old entry is to be released.

@@ -329,7 +329,8 @@ fn a_grant_is_unmapped_only_where_it_still_is() {
     pages.pin(Mfn(4), D1, Kind::L4, &mut big()).unwrap();
     let ctx = Ctx { table_owner: D1, frame_owner: D0 };
     assert!(set(&pages, 1, 5, entry(13, RW)).is_err(), "not its own");
-    pages.install_grant(ctx, Mfn(1), 5, entry(13, RW)).unwrap();
+    let page = |m| pages.get(Mfn(m), D0).unwrap();
+    pages.install_grant(ctx, Mfn(1), 5, entry(13, RW), page(13)).unwrap();
     assert_eq!((snap(&pages, 13).uses, snap(&pages, 13).references), (1, 2));
     let got = pages.replace_grant(ctx, Mfn(1), 5, Mfn(14), 0);
     assert!(matches!(got, Err(Reason::Changed { .. })));
@@ -337,7 +338,14 @@ fn a_grant_is_unmapped_only_where_it_still_is() {
     assert_eq!(flush.whose(), Some(Caches::Of(D1)));
     pages.complete(flush);
     assert_eq!((snap(&pages, 13).uses, snap(&pages, 13).references), (0, 1));
-    assert!(pages.install_grant(ctx, Mfn(2), 5, entry(13, RW)).is_err(), "not a level 1 table");
+    for (table, new, why) in [
+        (2, entry(13, RW), "not a level 1 table"),
+        (1, entry(14, RW), "another page than the reference's"),
+        (1, 0, "maps nothing"),
+    ] {
+        let (_, back) = pages.install_grant(ctx, Mfn(table), 5, new, page(13)).expect_err(why);
+        pages.put(back);
+    }
     let up = pages.update_entry(ctx, Mfn(2), 5, entry(13, RW), Mode::Normal, &mut big());
     assert!(matches!(up, Err(Stop::Refused(Reason::ForeignTable { .. }))));
     recount::check(&pages, &Tokens::default());
@@ -358,7 +366,8 @@ fn foreign_mapping(writable_before: bool) {
     let ctx = Ctx { table_owner: D1, frame_owner: D0 };
     let own =
         writable_before.then(|| pages.get_typed(Mfn(13), D0, Kind::Writable, &mut big()).unwrap());
-    pages.install_grant(ctx, Mfn(1), 5, entry(13, RW)).unwrap();
+    let page = pages.get(Mfn(13), D0).unwrap();
+    pages.install_grant(ctx, Mfn(1), 5, entry(13, RW), page).unwrap();
     if let Some(own) = own {
         assert!(pages.put_typed(own, &mut big()).is_none());
     }
