@@ -3,6 +3,7 @@
 use crate::mmu::{self, NotWritten};
 use crate::util::{index, low8, low16, low32};
 use crate::vcpu::Vcpu;
+use abi::{Mfn, PAGE_SHIFT};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use emulate::{Fault, Machine, Reg, Segment, Size};
@@ -21,12 +22,35 @@ const CR0_TS: u64 = 8;
 pub struct Pv<'a> {
     v: &'a Arc<Vcpu>,
     regs: &'a mut GuestRegs,
+    /// The page of an address that is known to map a page table, and that table.
+    table: Option<(u64, Mfn)>,
 }
 
 impl<'a> Pv<'a> {
     /// The running vCPU.
     pub fn new(v: &'a Arc<Vcpu>, regs: &'a mut GuestRegs) -> Self {
-        Pv { v, regs }
+        Pv { v, regs, table: None }
+    }
+
+    /// The same, when a write to `address` was found to hit a page table.
+    pub fn with_table(self, address: u64, table: Mfn) -> Self {
+        Pv { table: Some((address >> PAGE_SHIFT, table)), ..self }
+    }
+
+    /// Writes to a page table, if `addr` maps one.
+    fn write_table(
+        &self,
+        addr: u64,
+        size: Size,
+        value: u64,
+        expected: Option<u64>,
+    ) -> Result<Result<(), u64>, NotWritten> {
+        let known = self.table.filter(|&(page, _)| page == addr >> PAGE_SHIFT);
+        let table = match known {
+            Some((_, table)) => table,
+            None => mmu::emulated_target(self.v, addr).ok_or(NotWritten::Refused)?,
+        };
+        mmu::emulated_write(self.v, table, addr, size.bytes(), value, expected)
     }
 
     fn slot(&mut self, reg: Reg) -> &mut u64 {
@@ -163,7 +187,7 @@ impl Machine for Pv<'_> {
         Ok(u64::from_le_bytes(bytes))
     }
     fn write(&mut self, addr: u64, size: Size, value: u64) -> Result<(), Fault> {
-        match mmu::emulated_write(self.v, addr, size.bytes(), value, None) {
+        match self.write_table(addr, size, value, None) {
             Ok(_) => Ok(()),
             Err(NotWritten::Retry) => Err(Fault::Retry),
             Err(NotWritten::Refused) => self.write_plain(addr, size, value),
@@ -183,7 +207,7 @@ impl Machine for Pv<'_> {
         old: u64,
         new: u64,
     ) -> Result<Result<(), u64>, Fault> {
-        match mmu::emulated_write(self.v, addr, size.bytes(), new, Some(old)) {
+        match self.write_table(addr, size, new, Some(old)) {
             Ok(r) => Ok(r),
             Err(NotWritten::Retry) => Err(Fault::Retry),
             Err(NotWritten::Refused) => guest::compare_exchange(addr, low8(size.bytes()), old, new)

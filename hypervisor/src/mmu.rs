@@ -70,6 +70,7 @@ pub fn keep_deferred(v: &Vcpu, rest: pages::Deferred) {
 }
 
 /// Takes up a half released table, for as long as the budget lasts.
+#[inline(never)]
 pub fn resume_deferred(v: &Vcpu, budget: &mut Budget) {
     let rest = v.base.lock().deferred.take();
     let rest = rest.and_then(|rest| pages().resume(rest, budget));
@@ -443,17 +444,17 @@ pub fn put_base(v: &Vcpu, old: Option<pages::TypedRef>, budget: &mut Budget) {
     }
 }
 
-/// Whether a write fault of the guest's kernel hit a page-table page that it may think writable.
-pub fn is_emulated_write(v: &Vcpu, address: u64) -> bool {
+/// The page table that a write fault of the guest's kernel hit, if it may think it writable.
+pub fn emulated_table(v: &Vcpu, address: u64) -> Option<Mfn> {
     let mode = xen::VMASST_TYPE_WRITABLE_PAGETABLES;
     if v.domain.assists.load(Relaxed) >> mode & 1 == 0 || !machine::hot::guest_range(address, 1) {
-        return false;
+        return None;
     }
-    emulated_target(v, address).is_some()
+    emulated_target(v, address)
 }
 
 /// The page-table frame that a guest address maps read-only, if it is such a place.
-fn emulated_target(v: &Vcpu, address: u64) -> Option<Mfn> {
+pub fn emulated_target(v: &Vcpu, address: u64) -> Option<Mfn> {
     let (table, index) = find_l1(v, address)?;
     let entry = memory::page(table)?.get(index)?.load(Relaxed);
     let mfn = Mfn((entry & ADDRESS) >> 12);
@@ -469,16 +470,19 @@ pub enum NotWritten {
     Refused,
 }
 
-/// Writes (or, with `expected`, compares and writes) a page-table entry for an instruction of the
-/// guest. `Ok(Err(seen))` when the comparison failed.
+/// Writes (or, with `expected`, compares and writes) an entry of the page table `table`, which
+/// `address` maps, for an instruction of the guest. `Ok(Err(seen))` when the comparison failed.
+///
+/// Should the guest have changed the mapping since: the page rules take none but a level 1 table
+/// of its own.
 pub fn emulated_write(
     v: &Arc<Vcpu>,
+    table: Mfn,
     address: u64,
     size: u64,
     value: u64,
     expected: Option<u64>,
 ) -> Result<Result<(), u64>, NotWritten> {
-    let table = emulated_target(v, address).ok_or(NotWritten::Refused)?;
     let index = (address >> 3 & 511) as usize;
     let offset = address & 7;
     if offset.wrapping_add(size) > 8 {

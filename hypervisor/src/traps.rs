@@ -84,8 +84,11 @@ fn general_protection(v: &Arc<Vcpu>, regs: &mut GuestRegs) {
 fn page_fault(v: &Arc<Vcpu>, regs: &mut GuestRegs, address: u64) {
     let error = regs.error_code;
     let write_to_present = error & (PF_PRESENT | PF_WRITE) == PF_PRESENT | PF_WRITE;
-    if v.in_kernel() && write_to_present && crate::mmu::is_emulated_write(v, address) {
-        let mut machine = Pv::new(v, regs);
+    if v.in_kernel()
+        && write_to_present
+        && let Some(table) = crate::mmu::emulated_table(v, address)
+    {
+        let mut machine = Pv::new(v, regs).with_table(address, table);
         let outcome = emulate::memory(&mut machine);
         if outcome != Outcome::NotOurs {
             return settle(v, regs, outcome, 14, None);
@@ -99,6 +102,7 @@ fn page_fault(v: &Arc<Vcpu>, regs: &mut GuestRegs, address: u64) {
 }
 
 /// Delivers a pending NMI, if the kernel has a handler and is not in one; says whether it did.
+#[inline(never)]
 pub fn nmi(v: &Arc<Vcpu>, regs: &mut GuestRegs) -> bool {
     let has_handler = v.traps.lock().get(2).is_some_and(|t| t.address != 0);
     if !has_handler || v.events_masked() || !v.nmi_pending.swap(false, Relaxed) {
