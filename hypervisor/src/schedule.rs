@@ -262,7 +262,6 @@ pub fn exit(regs: &mut GuestRegs) {
     loop {
         machine::smp::serve();
         if cpu.timer_fired.load(Acquire) {
-            cpu.timer_fired.store(false, Relaxed);
             crate::timer::run(cpu);
         }
         let Some(v) = cpu.current() else {
@@ -290,6 +289,7 @@ pub fn exit(regs: &mut GuestRegs) {
 }
 
 /// Nothing runs here: looks for something, or waits for an interrupt.
+#[inline(never)]
 fn idle(cpu: &'static Cpu, regs: &mut GuestRegs) {
     if cpu.wanted.load(Acquire) {
         switch::put_away(cpu, regs);
@@ -302,6 +302,7 @@ fn idle(cpu: &'static Cpu, regs: &mut GuestRegs) {
 }
 
 /// Has the model decide what this CPU runs, and does so.
+#[inline(never)]
 fn schedule(cpu: &'static Cpu, current: Option<&Arc<Vcpu>>, regs: &mut GuestRegs) {
     cpu.resched.swap(false, SeqCst);
     let me = machine::percpu::cpu_id();

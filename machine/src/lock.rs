@@ -33,13 +33,25 @@ impl<T> Lock<T> {
     /// Waits for the lock.
     #[inline]
     pub fn lock(&self) -> LockGuard<'_, T> {
-        while self.held.swap(true, Ordering::Acquire) {
+        if self.held.swap(true, Ordering::Acquire) {
+            self.wait();
+        }
+        LockGuard { lock: self }
+    }
+
+    /// Until the lock is ours.
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) {
+        loop {
             while self.held.load(Ordering::Relaxed) {
                 crate::smp::serve();
                 core::hint::spin_loop();
             }
+            if !self.held.swap(true, Ordering::Acquire) {
+                return;
+            }
         }
-        LockGuard { lock: self }
     }
 
     /// Takes the lock if it is free.

@@ -17,10 +17,16 @@ pub fn serve() {
     if let (Some(asked), Some(done)) = (ASKED.get(cpu), DONE.get(cpu)) {
         let ticket = asked.load(SeqCst);
         if ticket != done.load(SeqCst) {
-            crate::cpu::flush_tlb_all();
-            done.store(ticket, SeqCst);
+            catch_up(ticket, done);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn catch_up(ticket: u32, done: &AtomicU32) {
+    crate::cpu::flush_tlb_all();
+    done.store(ticket, SeqCst);
 }
 
 /// Asks `cpu` to flush its TLB; returns the ticket for [`flushed`]. The caller interrupts it.
