@@ -219,7 +219,7 @@ pub fn forget(d: &Arc<Domain>) {
 impl Domain {
     /// Makes a domain and enters it into the table, paused once by its controller.
     pub fn create(c: &Config) -> Result<Arc<Domain>, Errno> {
-        frames::make_heap_room();
+        frames::make_heap_room()?;
         let slot = make_slot(c.id)?;
         let (word, bit) = word_and_bit(c.id.0).ok_or(Errno::EINVAL)?;
         crate::units::make_share(c.id)?;
@@ -309,6 +309,7 @@ impl Domain {
         }
         // An allocation that fails would stop the machine: find out before.
         crate::util::boxed(size_of::<Vcpu>(), |_| 0u8)?;
+        frames::make_heap_room()?;
         let vcpu = Arc::new(Vcpu::new(self.clone(), id)?);
         vcpu.hot.set_vcpu_info(self.events.memory().info(id));
         crate::schedule::place(&vcpu);

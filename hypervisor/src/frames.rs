@@ -162,14 +162,19 @@ pub fn free(mfn: Mfn, order: u32) {
     }
 }
 
-/// Bytes of heap that must be free before something is built that a guest asked for.
-const HEAP_RESERVE: usize = 768 << 10;
+/// Bytes of heap that must be free before a domain or a vCPU is made: several times what one takes.
+/// With more, small machines would keep a chunk that they never need.
+const HEAP_RESERVE: usize = 256 << 10;
 
-/// Makes sure that the heap has room for what is about to be made.
-pub fn make_heap_room() {
-    if machine::boot::heap_free() < HEAP_RESERVE {
-        grow_heap();
+/// Makes sure that the heap has room for a domain or a vCPU.
+///
+/// # Errors
+/// `ENOMEM`: it has not, and no block is free that it could grow by.
+pub fn make_heap_room() -> Result<(), Errno> {
+    if machine::boot::heap_free() < HEAP_RESERVE && !grow_heap() {
+        return Err(Errno::ENOMEM);
     }
+    Ok(())
 }
 
 /// Gives the heap 2 MiB more; `false` when there is no such block.
