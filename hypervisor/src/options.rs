@@ -12,16 +12,21 @@ pub fn options() -> &'static Options {
     OPTIONS.get().unwrap_or(&DEFAULTS)
 }
 
-/// Reads the boot loader's command line, says what is wrong with it and puts it in force.
-#[inline(never)]
-pub fn read_command_line() {
+/// The boot loader's command line, without the image's name.
+pub fn command_line() -> &'static [u8] {
     let line = machine::boot::info().map_or(&[][..], |i| i.command_line());
     // QEMU and GRUB 1 put the image's name first: a path, which no option's name is.
     let word_end = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
     let first = line.get(..word_end).unwrap_or(&[]);
     let name = first.split(|&b| b == b'=').next().unwrap_or(&[]);
-    let line = if name.contains(&b'/') { line.get(word_end..) } else { Some(line) };
-    let parsed = parse(line.unwrap_or(&[]), |word, problem| {
+    let rest = if name.contains(&b'/') { line.get(word_end..) } else { Some(line) };
+    rest.unwrap_or(&[]).trim_ascii_start()
+}
+
+/// Reads the boot loader's command line, says what is wrong with it and puts it in force.
+#[inline(never)]
+pub fn read_command_line() {
+    let parsed = parse(command_line(), |word, problem| {
         let word = core::str::from_utf8(word).unwrap_or("?");
         match problem {
             Problem::Unknown => crate::warning!("Command line: unknown option \"{word}\" ignored"),

@@ -51,8 +51,7 @@ pub fn xen_version(caller: &mut Caller, a: &mut Args) -> Call {
 
 /// The hypervisor's command line.
 pub fn command_line() -> &'static str {
-    let bytes = machine::boot::info().map_or(&[][..], |i| i.command_line());
-    core::str::from_utf8(bytes).unwrap_or("")
+    core::str::from_utf8(crate::options::command_line()).unwrap_or("")
 }
 
 /// Writes `text` and zeroes into a field of `N` bytes, the last always zero.
