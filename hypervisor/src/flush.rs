@@ -20,7 +20,7 @@ pub static REMOTE_FLUSHES: AtomicU64 = AtomicU64::new(0);
 /// Full local flushes since boot.
 pub static LOCAL_FLUSHES: AtomicU64 = AtomicU64::new(0);
 
-/// Notes whose tables this CPU loads. The load itself and [`flush_local`] must follow, in this
+/// Notes whose tables this CPU loads. The load and flush ([`load`]) must follow, in this
 /// order: who changes an entry and then finds the old owner here knows that the new entry is read
 /// by what comes after. [`DomId::IDLE`] is noted after the guest's tables were unloaded.
 pub fn set_loaded(dom: DomId) {
@@ -31,9 +31,19 @@ pub fn set_loaded(dom: DomId) {
 
 /// Drops all of this CPU's translations.
 pub fn flush_local() {
+    flush_by(machine::cpu::flush_tlb_all);
+}
+
+/// Loads the tables of `hot`'s mode, and drops all of this CPU's translations.
+pub fn load(hot: &machine::hot::Hot) {
+    flush_by(|| machine::paging::load_tables_and_flush(hot));
+}
+
+#[inline]
+fn flush_by(flush: impl FnOnce()) {
     // The stamp is read first: what happens between the two is flushed without being counted so.
     let now = FLUSH_CLOCK.load(SeqCst);
-    machine::cpu::flush_tlb_all();
+    flush();
     LOCAL_FLUSHES.fetch_add(1, SeqCst);
     if let Some(at) = FLUSHED_AT.get(machine::percpu::cpu_id()) {
         at.store(now, SeqCst);

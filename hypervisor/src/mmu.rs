@@ -412,8 +412,7 @@ fn new_base(v: &Arc<Vcpu>, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
     let new = pages().get_typed(mfn, v.domain.id, kind, budget).map_err(|s| refused(v, s))?;
     v.hot.set_cr3_kernel(mfn.0 << 12);
     let old = v.base.lock().kernel.replace(new);
-    paging::load_tables(Some(v.hot));
-    crate::flush::flush_local();
+    crate::flush::load(v.hot);
     put_base(v, old, budget);
     Ok(())
 }

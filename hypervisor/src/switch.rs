@@ -93,8 +93,7 @@ fn load(cpu: &'static Cpu, v: &Vcpu, regs: &mut GuestRegs, me: usize) {
             machine::mitigate::between_domains();
         }
         crate::flush::set_loaded(v.domain.id);
-        machine::paging::load_tables(Some(v.hot));
-        crate::flush::flush_local();
+        crate::flush::load(v.hot);
         crate::descriptor::load(v);
         machine::fpu::load_segments(&saved.segments);
     }

@@ -198,6 +198,10 @@ pub fn set_task_switched(set: bool) {
 #[inline]
 pub fn flush_tlb_all() {
     let cr4 = read_cr4();
+    if cr4 & cr4::PGE == 0 {
+        // SAFETY: the tables that are loaded.
+        return unsafe { write_cr3(read_cr3()) };
+    }
     // SAFETY: PGE goes off and on again, which only empties the TLB.
     unsafe { write_cr4(cr4 & !cr4::PGE) };
     // SAFETY: the value that was there.

@@ -279,8 +279,9 @@ pub(crate) fn activate() {
     unsafe { write_cr3(ROOT.load(Relaxed)) };
     let features = crate::cpu::cpuid(7, 0);
     let has = |word: usize, bit: u32| features.get(word).is_some_and(|w| w >> bit & 1 != 0);
-    let mut value = cr4::PAE | cr4::PGE | cr4::DE | cr4::OSFXSR | cr4::OSXMMEXCPT;
+    let mut value = cr4::PAE | cr4::DE | cr4::OSFXSR | cr4::OSXMMEXCPT;
     for (on, flag) in [
+        (global_pages(), cr4::PGE),
         (has(1, 7), cr4::SMEP),
         (has(1, 20), cr4::SMAP),
         (has(1, 0), cr4::FSGSBASE),
@@ -294,6 +295,14 @@ pub(crate) fn activate() {
     // SAFETY: the layout that our flags use (entry 0 write-back, 3 uncached) is kept.
     unsafe { crate::cpu::wrmsr(crate::cpu::msr::PAT, crate::cpu::PAT_LAYOUT) };
     crate::cpu::flush_tlb_all();
+}
+
+/// Whether pages are to be global: kept over changes of CR3, and flushed by two writes of CR4. Below
+/// another hypervisor on AMD's processors those writes cost more than what is kept (Xen's choice, too).
+fn global_pages() -> bool {
+    let below_another = crate::cpu::cpuid(1, 0).get(2).is_some_and(|ecx| ecx >> 31 & 1 != 0);
+    let vendor = crate::cpu::cpuid(0, 0).get(1).copied().unwrap_or(0).to_le_bytes();
+    !(below_another && (&vendor == b"Auth" || &vendor == b"Hygo"))
 }
 
 /// Makes the M2P, frame table and direct map known to [`memory`] once the tables are active.
@@ -381,6 +390,14 @@ pub fn load_tables(hot: Option<&Hot>) {
     let phys = if phys == 0 { ROOT.load(Relaxed) } else { phys };
     // SAFETY: a vCPU's tables are validated L4s (which hold our slots) while they are set.
     unsafe { write_cr3(phys) };
+}
+
+/// Loads the tables of `hot`'s mode, and drops all of this CPU's translations.
+pub fn load_tables_and_flush(hot: &Hot) {
+    load_tables(Some(hot));
+    if crate::cpu::read_cr4() & cr4::PGE != 0 {
+        crate::cpu::flush_tlb_all();
+    }
 }
 
 /// Switches the running guest between its kernel and user mode: GS base and page tables.
