@@ -13,7 +13,6 @@ use machine::desc::{FLAT_CS64, FLAT_USER_SS};
 use machine::guest;
 use machine::hot::guest_code;
 use machine::regs::{GuestRegs, rflags};
-use zerocopy::IntoBytes;
 
 /// How a kernel is entered.
 struct Entry {
@@ -21,10 +20,24 @@ struct Entry {
     address: u64,
     /// Whether events are masked from there on.
     mask: bool,
-    /// What lies between r11 and rip, lowest first.
-    extra: [u64; 4],
-    /// How many of those.
-    extra_len: usize,
+    /// What lies between r11 and rip.
+    extra: Extra,
+}
+
+/// What lies between r11 and rip of a frame.
+enum Extra {
+    Nothing,
+    /// An error code.
+    Error(u64),
+    /// ds, es, fs, gs.
+    Selectors([u64; 4]),
+}
+
+/// Puts words below the stack pointer; says where they lie then.
+#[inline]
+fn push<const N: usize>(sp: u64, words: &[u64; N]) -> Result<u64, guest::BadAddress> {
+    let to = (sp & !15).wrapping_sub(size_of::<[u64; N]>() as u64);
+    guest::write(to, words).map(|()| to)
 }
 
 /// Enters the kernel. A kernel whose stack cannot take the frame has crashed.
@@ -50,25 +63,17 @@ fn enter(v: &Arc<Vcpu>, regs: &mut GuestRegs, entry: &Entry) {
     let cs = if from_kernel { regs.cs & !3 } else { regs.cs };
     let flags = if masked { regs.rflags & !rflags::IF } else { regs.rflags | rflags::IF };
     let iopl = u64::from(v.iopl.load(Relaxed)) << 12;
-    let [a, b, c, d] = entry.extra;
-    let tail = [
-        regs.rip,
-        cs & 0xffff | u64::from(masked) << 32,
-        flags & !rflags::IOPL | if v.architectural_iopl() { iopl } else { 0 },
-        regs.rsp,
-        regs.ss,
-    ];
-    let mut frame = [0u64; 11];
-    let words = [regs.rcx, regs.r11].into_iter();
-    let words = words.chain([a, b, c, d].into_iter().take(entry.extra_len)).chain(tail);
-    let mut len = 0usize;
-    for (slot, word) in frame.iter_mut().zip(words) {
-        *slot = word;
-        len = len.wrapping_add(8);
-    }
-    let to = (sp & !15).wrapping_sub(len as u64);
-    let bytes = frame.as_bytes().get(..len).unwrap_or(&[]);
-    if guest::write_bytes(to, bytes).is_err() {
+    let (rcx, r11, rip, rsp, ss) = (regs.rcx, regs.r11, regs.rip, regs.rsp, regs.ss);
+    let cs = cs & 0xffff | u64::from(masked) << 32;
+    let flags = flags & !rflags::IOPL | if v.architectural_iopl() { iopl } else { 0 };
+    let pushed = match entry.extra {
+        Extra::Nothing => push(sp, &[rcx, r11, rip, cs, flags, rsp, ss]),
+        Extra::Error(code) => push(sp, &[rcx, r11, code, rip, cs, flags, rsp, ss]),
+        Extra::Selectors([ds, es, fs, gs]) => {
+            push(sp, &[rcx, r11, ds, es, fs, gs, rip, cs, flags, rsp, ss])
+        }
+    };
+    let Ok(to) = pushed else {
         return v.domain.crash(
             v.id,
             regs,
@@ -77,7 +82,7 @@ fn enter(v: &Arc<Vcpu>, regs: &mut GuestRegs, entry: &Entry) {
                 regs.vector, regs.rip
             ),
         );
-    }
+    };
     if entry.mask {
         v.mask_events(true);
     }
@@ -93,7 +98,7 @@ fn enter(v: &Arc<Vcpu>, regs: &mut GuestRegs, entry: &Entry) {
 /// Tells the kernel of pending events.
 pub fn event(v: &Arc<Vcpu>, regs: &mut GuestRegs) {
     let address = v.event_callback.load(Relaxed);
-    enter(v, regs, &Entry { address, mask: true, extra: [0; 4], extra_len: 0 });
+    enter(v, regs, &Entry { address, mask: true, extra: Extra::Nothing });
 }
 
 /// Bounces a system call of user mode to the kernel.
@@ -103,8 +108,7 @@ pub fn syscall(v: &Arc<Vcpu>, regs: &mut GuestRegs) {
     let entry = Entry {
         address: v.hot.syscall_entry(),
         mask: v.hot.syscall_masks(),
-        extra: [0; 4],
-        extra_len: 0,
+        extra: Extra::Nothing,
     };
     // The short path may have changed to kernel mode already.
     if v.in_kernel() {
@@ -121,8 +125,7 @@ pub fn exception(v: &Arc<Vcpu>, regs: &mut GuestRegs, vector: u8, error: Option<
     let entry = Entry {
         address: trap.address,
         mask: trap.flags & 4 != 0,
-        extra: [regs.error_code, 0, 0, 0],
-        extra_len: usize::from(error.is_some()),
+        extra: error.map_or(Extra::Nothing, Extra::Error),
     };
     enter(v, regs, &entry);
 }
@@ -144,8 +147,7 @@ pub fn failsafe(v: &Arc<Vcpu>, regs: &mut GuestRegs) {
     let entry = Entry {
         address: v.failsafe_callback.load(Relaxed),
         mask: v.failsafe_masks.load(Relaxed),
-        extra: selectors,
-        extra_len: 4,
+        extra: Extra::Selectors(selectors),
     };
     enter(v, regs, &entry);
 }
