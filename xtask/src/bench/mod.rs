@@ -135,8 +135,8 @@ fn head(args: &Args) -> String {
          GiB, dom0 1024 MiB, Debian 13's kernel and C tools in both, {whose}. Of {} seeds: the median, \
          and the range in brackets where figures differ. \"The hypervisor's\" are those executed in its \
          address range. Rows where ours is worse are bold.\n\n\
-         Neither applies a mitigation at run time on this CPU model. What is compiled in differs, and \
-         is counted: the lists at the end say what each has (`docs/design/0002`).\n",
+         What each has compiled in against speculation, and applies on this CPU model, is counted with the \
+         rest: the lists are at the end (`docs/design/0002`).\n",
         seeds(args)
     )
 }
