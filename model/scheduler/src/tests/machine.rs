@@ -54,6 +54,8 @@ pub struct Machine {
     workers: Vec<Worker>,
     /// How long a CPU takes to let go of a unit.
     pub switch_time: u64,
+    /// How much later than decided a CPU's timer fires.
+    pub late: u64,
     /// The longest that a unit was seen to wait.
     pub longest_wait: Vec<u64>,
     waiting_since: Vec<u64>,
@@ -70,6 +72,7 @@ impl Machine {
             cpus: vec![],
             workers: vec![],
             switch_time: 2_000,
+            late: 0,
             longest_wait: vec![],
             waiting_since: vec![],
             last_balance: 0,
@@ -222,7 +225,8 @@ impl Machine {
         self.cpus[n].running = d.next;
         // A CPU that is idle looks around for work now and then.
         let idle = if self.queues.len() > 1 { self.now + MS } else { u64::MAX };
-        self.cpus[n].until = if d.next.is_none() { d.until.min(idle) } else { d.until };
+        let timer = d.until.saturating_add(self.late);
+        self.cpus[n].until = if d.next.is_none() { timer.min(idle) } else { timer };
         if let Some(kick) = d.kick {
             self.cpus[kick.0 as usize].until = self.now;
         }
