@@ -201,7 +201,8 @@ fn a_change_of_the_right_to_write_is_a_change_of_references() {
 
 #[test]
 fn a_release_that_stopped_may_be_turned_into_use_again() {
-    for units in [1, 300, 513, 600, 1100, 2040] {
+    let all = [1, 300, 513, 600, 1100, 2040];
+    for units in all.into_iter().filter(|&u| u > 1 || !cfg!(miri)) {
         let pages = tree();
         pages.pin(Mfn(4), D1, Kind::L4, &mut big()).unwrap();
         let mut tokens = Tokens::default();
