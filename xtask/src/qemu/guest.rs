@@ -27,6 +27,8 @@ pub fn tests() -> Vec<Test> {
                 check("is created and listed", create).shows(&[
                     "domctl.createdomain ok",
                     "domctl.max_vcpus ok",
+                    "domctl.get_cpu_policy ok",
+                    "domctl.set_cpu_policy ok",
                     "domctl.max_mem ok",
                     "domctl.setvcpucontext ok",
                     "memory_op.populate_physmap ok",
@@ -34,6 +36,7 @@ pub fn tests() -> Vec<Test> {
                 ]),
                 check("answers on its console and uses its disk", talk).shows(&[
                     "domctl.unpausedomain ok",
+                    "domctl.hypercall_init ok",
                     "event_channel_op.bind_interdomain ok",
                     "grant_table_op.map_grant_ref ok",
                 ]),
@@ -43,8 +46,19 @@ pub fn tests() -> Vec<Test> {
                     .shows(&["domctl.pausedomain ok", "domctl.unpausedomain ok"]),
                 check("gives memory up and gets it back", balloon)
                     .shows(&["memory_op.decrease_reservation ok", "memory_op.populate_physmap ok"]),
-                check("goes on where it was after it was saved and restored", save_restore)
-                    .shows(&["domctl.getvcpucontext ok", "domctl.getpageframeinfo3 ok"]),
+                check("goes on where it was after it was saved and restored", save_restore).shows(
+                    &[
+                        "domctl.getvcpucontext ok",
+                        "domctl.setvcpucontext ok",
+                        "domctl.get_ext_vcpucontext ok",
+                        "domctl.set_ext_vcpucontext ok",
+                        "domctl.getvcpuextstate ok",
+                        "domctl.setvcpuextstate ok",
+                        "domctl.get_vcpu_msrs ok",
+                        "domctl.getpageframeinfo3 ok",
+                        "memory_op.machphys_mfn_list ok",
+                    ],
+                ),
                 check("runs beside a second one", two),
                 check("reboots when asked to", reboot),
                 check("is gone when it was shut down", |_, console| scenario::shut_down(console)),
