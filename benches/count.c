@@ -230,7 +230,7 @@ static enum counter special(const uint8_t *code, size_t size)
         i++; /* operand-size and REX prefixes */
     if (i < size && code[i] == 0xf4)
         return HLT;
-    if (i < size && (code[i] == 0x89 || code[i] == 0xc7))
+    if (i < size && (code[i] == 0x89 || code[i] == 0xc7 || code[i] == 0xa3))
         return IPI;
     if (i + 2 >= size + (size == 2) || code[i] != 0x0f)
         return COUNTERS;

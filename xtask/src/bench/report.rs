@@ -78,18 +78,19 @@ pub fn tables(all: &[Measured]) -> String {
     ] {
         text += &instructions(all, place, title, unit);
     }
-    text += "\n## CR3 writes, TLB flushes and interrupts between CPUs\n\n";
+    text += "\n## CR3 writes and TLB flushes\n\n";
     text += "On one CPU, by the hypervisor, for one operation (boot and creation: in all). A write of \
              CR3 flushes too; the flushes beside it are single pages, contexts and writes of CR4.\n";
     for place in [Place::Host, Place::Guest, Place::Whole] {
-        text += &events(all, place, |of, row, counter| {
+        text += &events(all, place, &EVENTS[..3], |of, row, counter| {
             Figure::of(of.runs.iter().map(|run| run.cost(row, counter)))
         });
     }
     if all.iter().all(|of| of.pair.is_some()) {
-        text += "\n## Two CPUs\n\ndom0 and the guest with two vCPUs, one seed.\n";
+        text += "\n## Two CPUs\n\ndom0 and the guest with two vCPUs, one seed. IPIs are interrupts that a \
+                 CPU sends.\n";
         for place in [Place::Host, Place::Guest, Place::Whole] {
-            text += &events(all, place, |of, row, counter| {
+            text += &events(all, place, EVENTS, |of, row, counter| {
                 Figure::of(of.pair.iter().map(|run| run.cost(row, counter)))
             });
         }
@@ -139,7 +140,8 @@ fn instructions(all: &[Measured], place: Place, title: &str, unit: f64) -> Strin
     text
 }
 
-/// Counters of the table of events, in each as a title and the plugin's names that are added up.
+/// The columns of the tables of events: a title and the plugin's names that are added up. The last
+/// is for several CPUs.
 const EVENTS: &[(&str, &[&str])] = &[
     ("instructions", &["hv"]),
     ("CR3 writes", &["cr3"]),
@@ -150,6 +152,7 @@ const EVENTS: &[(&str, &[&str])] = &[
 fn events(
     all: &[Measured],
     place: Place,
+    shown: &[(&str, &[&str])],
     figure: impl Fn(&Measured, Row, &str) -> Option<Figure>,
 ) -> String {
     let title = match place {
@@ -159,16 +162,16 @@ fn events(
     };
     let mut text = format!("\n| {title} |");
     for of in all {
-        for (event, _) in EVENTS {
+        for (event, _) in shown {
             let _ = write!(text, " {}: {event} |", of.subject.name);
         }
     }
-    text += &rule(all.len() * EVENTS.len());
+    text += &rule(all.len() * shown.len());
     for row in rows(place) {
         let mut line = format!("| {} |", row.1);
         let mut known = true;
         for of in all {
-            for (_, counters) in EVENTS {
+            for (_, counters) in shown {
                 let sum: Option<f64> =
                     counters.iter().map(|counter| Some(figure(of, row, counter)?.median)).sum();
                 known &= sum.is_some();
