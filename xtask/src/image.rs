@@ -165,8 +165,12 @@ fn dom0(
     archive.file("usr/bin/until-gone", include_str!("../image/until-gone"), true);
     archive.file("usr/bin/destroy-all", include_str!("../image/destroy-all"), true);
     archive.file("usr/bin/retry", include_str!("../image/retry"), true);
+    archive.file("usr/bin/many-guests", include_str!("../image/many-guests"), true);
+    archive.file("usr/bin/taken", include_str!("../image/taken"), true);
     archive.file("root/pv.cfg", include_str!("../image/pv.cfg"), false);
     archive.file("root/tiny.cfg", include_str!("../image/tiny.cfg"), false);
+    archive.file("root/hello.cfg", include_str!("../image/hello.cfg"), false);
+    archive.file("root/hostile.cfg", include_str!("../image/hostile.cfg"), false);
     archive.file("boot/vmlinuz", kernel, false);
     archive.file("boot/guest.cpio", guest, false);
     add(&mut archive, extra);

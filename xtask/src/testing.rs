@@ -198,7 +198,7 @@ fn in_qemu(args: &Args, score: &mut Score) {
     if tests.is_empty() {
         return;
     }
-    match world(args, tests.iter().any(Test::is_guest_program)) {
+    match world(args.hypervisor.as_deref(), args.show) {
         Ok(world) => run_all(&tests, &world, args.jobs.max(1), score),
         Err(error) => {
             println!("   nothing can be booted: {error:#}");
@@ -207,21 +207,22 @@ fn in_qemu(args: &Args, score: &mut Score) {
     }
 }
 
-fn world(args: &Args, programs: bool) -> Result<World> {
+fn world(other: Option<&str>, show: bool) -> Result<World> {
     let anchors = setup::for_boot(Suite::Trixie)?;
-    let reference = args.hypervisor.as_deref() == Some("reference");
-    let hypervisor = match args.hypervisor.as_deref() {
+    let reference = other == Some("reference");
+    let hypervisor = match other {
         None => compile::build(&compile::Args::default())?.elf,
         Some("reference") => anchors.reference_hypervisor(),
         // The loader passes the path on as the first word of the command line, where only an
         // absolute one can be told from an option.
         Some(path) => std::path::absolute(path).with_context(|| format!("find {path}"))?,
     };
-    if programs {
-        guests::build()?;
-    }
-    let images = image::build(&anchors)?;
-    Ok(World { hypervisor, reference, anchors, images, echo: args.show })
+    guests::build()?;
+    let programs = guests::in_dom0()?;
+    let programs: Vec<(&str, &[u8])> =
+        programs.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let images = image::build_with(&anchors, &format!("{}-tests", anchors.suite), &programs)?;
+    Ok(World { hypervisor, reference, anchors, images, echo: show })
 }
 
 /// What is left to start, and how many of the host's CPUs are taken.

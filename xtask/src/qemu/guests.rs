@@ -112,6 +112,18 @@ pub fn program(name: &str) -> PathBuf {
     target().join(setup::BARE_TARGET).join("release").join(name)
 }
 
+/// The programs that dom0 can start as guests, and where its image has them.
+pub fn in_dom0() -> Result<Vec<(String, Vec<u8>)>> {
+    ["hello", "hostile"]
+        .iter()
+        .map(|name| {
+            let file = program(name);
+            let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+            Ok((format!("boot/{name}"), bytes))
+        })
+        .collect()
+}
+
 fn target() -> PathBuf {
     paths::cargo_target().join("guests")
 }

@@ -147,11 +147,6 @@ impl Test {
         tell(Verdict { name: self.name.clone(), time: start.elapsed(), result });
     }
 
-    /// Whether it is a program of `guests/`.
-    pub fn is_guest_program(&self) -> bool {
-        matches!(self.kind, Kind::Guest(_))
-    }
-
     /// CPUs of the host that it keeps busy.
     pub fn weight(&self) -> u32 {
         match &self.kind {
