@@ -78,8 +78,8 @@ pub fn build(args: &Args) -> Result<Dist> {
 }
 
 /// What the compiler is told for the bare machine.
-fn base_flags() -> Vec<String> {
-    let script = paths::root().join("hypervisor/link.ld");
+fn base_flags(root: &Path) -> Vec<String> {
+    let script = root.join("hypervisor/link.ld");
     vec![
         "-Crelocation-model=pic".to_owned(),
         // An indirect branch less for each `match`: part of the answer to speculation.
@@ -112,12 +112,28 @@ pub fn cargo(verb: &str) -> Command {
 
 /// The same for another package that is made for the bare machine.
 pub fn cargo_for(package: &str, verb: &str) -> Command {
-    command(package, verb, &base_flags())
+    let root = paths::root();
+    command(&root, package, verb, &base_flags(&root))
 }
 
-fn command(package: &str, verb: &str, flags: &[String]) -> Command {
+/// Builds the hypervisor of another tree into `target` there, quickly and so less optimised, and
+/// without the hardening; answers the program.
+pub fn build_quickly(root: &Path) -> Result<PathBuf> {
+    let target = root.join("target");
+    let mut command = command(root, PACKAGE, "build", &base_flags(root));
+    command.args(["--release", "--quiet"]).env("CARGO_TARGET_DIR", &target);
+    for setting in ["lto=\"off\"", "codegen-units=16", "incremental=true", "debug=false"] {
+        command.args(["--config", &format!("profile.release.{setting}")]);
+    }
+    let log = target.join("build.log");
+    fs::create_dir_all(&target).with_context(|| format!("create {}", target.display()))?;
+    process::run_logged(&mut command, &log, COMPILE_LIMIT, "build of the changed hypervisor")?;
+    Ok(target.join(setup::BARE_TARGET).join("release").join(PROGRAM))
+}
+
+fn command(root: &Path, package: &str, verb: &str, flags: &[String]) -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(paths::root()).arg(verb);
+    command.current_dir(root).arg(verb);
     command.args(["--package", package, "--target", setup::BARE_TARGET]);
     command.args(target_settings(flags));
     // An inherited RUSTFLAGS would take the place of the settings above.
@@ -129,9 +145,10 @@ fn command(package: &str, verb: &str, flags: &[String]) -> Command {
 /// from their sources. All of it is unstable in the compiler, which is the stable one, told to
 /// allow it.
 fn hardened() -> Command {
-    let mut flags = base_flags();
+    let root = paths::root();
+    let mut flags = base_flags(&root);
     flags.extend(HARDENING.map(str::to_owned));
-    let mut command = command(PACKAGE, "build", &flags);
+    let mut command = command(&root, PACKAGE, "build", &flags);
     command.args(["-Zbuild-std=core,alloc,compiler_builtins"]);
     command.args(["-Zbuild-std-features=compiler-builtins-mem"]);
     command.env("RUSTC_BOOTSTRAP", "1");

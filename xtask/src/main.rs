@@ -13,6 +13,7 @@ mod demo;
 mod elf;
 mod image;
 mod kmod;
+mod mutants;
 mod paths;
 mod process;
 mod qemu;
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test: lints, host tests, ABI headers, QEMU.
     Test(testing::Args),
+    /// Take checks out of the hypervisor one by one and show that guests' tests notice.
+    Mutants(mutants::Args),
     /// Count instructions beside the reference hypervisor.
     Bench(bench::Args),
     /// Make docs/support.md of the hypervisor's tables of operations and of what the tests show.
@@ -68,6 +71,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Test(args) => testing::main(&args),
+        Command::Mutants(args) => mutants::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Support(args) => support::main(&args),
         Command::Trace(args) => trace::main(&args),

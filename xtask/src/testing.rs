@@ -14,7 +14,7 @@ use crate::anchors::Anchors;
 use crate::qemu::guests;
 use crate::qemu::tests::{self, Test, World};
 use crate::suite::Suite;
-use crate::{compile, image, paths, process, setup};
+use crate::{compile, image, mutants, paths, process, setup};
 
 /// For one stage of compiling and running on the host.
 const STAGE_LIMIT: Duration = Duration::from_secs(1800);
@@ -77,6 +77,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     if args.list {
         tests::all()?.iter().flat_map(Test::sentences).for_each(|name| println!("{name}"));
+        mutants::list("")?.iter().for_each(|mutation| println!("{}", mutation.sentence()));
         return Ok(());
     }
     let mut score = Score::default();
@@ -195,16 +196,37 @@ fn in_qemu(args: &Args, score: &mut Score) {
         test.sentences().iter().any(|name| name.contains(filter))
     };
     let tests: Vec<Test> = tests.into_iter().filter(wanted).collect();
-    if tests.is_empty() {
+    // Another hypervisor's sources are not here to be changed.
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let mutations = if args.hypervisor.is_none() { mutants::list(filter) } else { Ok(Vec::new()) };
+    let mutations = mutations.unwrap_or_else(|error| {
+        println!("   {error:#}");
+        score.count("the list of mutations can be read", false);
+        Vec::new()
+    });
+    if tests.is_empty() && mutations.is_empty() {
         return;
     }
     match world(args.hypervisor.as_deref(), args.show) {
-        Ok(world) => run_all(&tests, &world, args.jobs.max(1), score),
+        Ok(world) => {
+            run_all(&tests, &world, args.jobs.max(1), score);
+            mutants::run(&world, &mutations, &mut |verdict, seen| {
+                report(&verdict.name, verdict.time, &verdict.result);
+                println!("    {seen}");
+                score.count(&verdict.name, verdict.result.is_ok());
+            });
+        }
         Err(error) => {
             println!("   nothing can be booted: {error:#}");
             tests.iter().flat_map(Test::sentences).for_each(|name| score.count(&name, false));
+            mutations.iter().for_each(|mutation| score.count(&mutation.sentence(), false));
         }
     }
+}
+
+/// What tests need, with the hypervisor of this tree.
+pub fn world_of_this_tree() -> Result<World> {
+    world(None, false)
 }
 
 fn world(other: Option<&str>, show: bool) -> Result<World> {

@@ -104,6 +104,13 @@ fn for_devices() -> Outcome {
     expect("unmapping from devices", unmap(both.handle, 0, bus), 0)?;
     expect("the marks", i64::from(flags(9)), 1)?;
     expect("unmapping once more", unmap(both.handle, 0, bus), -4)?;
+    // Twice in one call, which ends mappings only after it has looked at all of them.
+    let mapped = map(domid(), 9, DEVICE, 0);
+    let mut twice = [Unmap { handle: mapped.handle, bus_addr: bus, ..Unmap::default() }; 2];
+    expect("unmapping twice", grants::batch(1, &mut twice), 0)?;
+    expect("the first time", i64::from(twice[0].status), 0)?;
+    expect("the second time", i64::from(twice[1].status), -4)?;
+    expect("the marks", i64::from(flags(9)), 1)?;
     // A page table may be granted for reading alone.
     grant(9, 1, domid(), window.l1.mfn());
     let table = |flags| map(domid(), 9, flags, window.va);

@@ -158,7 +158,7 @@ fn race_link_against_unlink() -> Outcome {
     SLOT.store(window.l2.mfn() << 12, Ordering::SeqCst);
     against(link_and_unlink)?;
     let slot = (window.l2.mfn() << 12) + 16;
-    for _ in 0..ROUNDS / 3 {
+    for _ in 0..ROUNDS * 4 {
         mmu_update(slot, entry(table.mfn(), PRESENT | WRITE | USER));
         mmu_update(slot, 0);
     }
