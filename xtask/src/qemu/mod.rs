@@ -4,6 +4,7 @@ pub mod console;
 pub mod dom0;
 pub mod guest;
 pub mod guests;
+mod hostile;
 pub mod machine;
 pub mod robustness;
 pub mod scenario;

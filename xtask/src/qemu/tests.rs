@@ -175,6 +175,7 @@ pub fn all() -> Result<Vec<Test>> {
     }
     tests.extend(super::dom0::tests());
     tests.extend(super::guest::tests());
+    tests.extend(super::hostile::tests());
     tests.extend(super::robustness::tests());
     Ok(tests)
 }
