@@ -148,14 +148,15 @@ fn link_and_unlink() {
 
 /// Two CPUs validate and give up the same table at the same time; its counts come out even.
 fn race_link_against_unlink() -> Outcome {
-    let window = window(300);
+    // In tables of their own, as changes of one table exclude each other.
+    let (window, other) = (window(300), window(301));
     let data = memory::page();
     let table = memory::table_with(&[
         (0, entry(data.mfn(), PRESENT | WRITE)),
         (511, entry(data.mfn(), PRESENT | WRITE)),
     ]);
     TARGET.store(table.mfn(), Ordering::SeqCst);
-    SLOT.store(window.l2.mfn() << 12, Ordering::SeqCst);
+    SLOT.store(other.l2.mfn() << 12, Ordering::SeqCst);
     against(link_and_unlink)?;
     let slot = (window.l2.mfn() << 12) + 16;
     for _ in 0..ROUNDS * 4 {
@@ -170,6 +171,7 @@ fn race_link_against_unlink() -> Outcome {
     expect("pinning it", mmuext(ext::PIN_L1, data.mfn(), 0), 0)?;
     expect("unpinning it", mmuext(ext::UNPIN, data.mfn(), 0), 0)?;
     window.close();
+    other.close();
     Ok(())
 }
 
