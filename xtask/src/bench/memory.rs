@@ -1,10 +1,12 @@
 //! How much of the machine's memory guests can have: paused guests are created until one is refused,
 //! smaller and smaller ones.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use regex::Regex;
 
 use crate::anchors::Anchors;
 use crate::image;
@@ -63,7 +65,7 @@ impl Memory {
 pub fn measure(anchors: &Anchors, elf: &Path, log: &Path) -> Result<Memory> {
     guests::build()?;
     let small = guests::program("hello");
-    let small = std::fs::read(&small).with_context(|| format!("read {}", small.display()))?;
+    let small = fs::read(&small).with_context(|| format!("read {}", small.display()))?;
     let extra = [("boot/small", &small[..]), ("etc/dom0/memory.sh", SCRIPT.as_bytes())];
     let images = image::build_with(anchors, "memory", &extra)?;
     let mut machine = Machine::new(Some(elf), &anchors.vmlinuz());
@@ -72,26 +74,48 @@ pub fn measure(anchors: &Anchors, elf: &Path, log: &Path) -> Result<Memory> {
     machine.initrd = Some(images.dom0);
     machine.kernel_args = "console=hvc0 DOM0_DO=memory".into();
     let mut console = Console::start(&machine, log)?;
-    let first = console.expect(r"memory: of (\d+) dom0 (\d+) free (\d+)\n", LIMIT)?;
-    let end = r"memory: guests (\d+) got (\d+) listed (\d+) left (\d+)\n|dom0: end memory";
-    let last = console.expect(end, LIMIT)?;
-    let number = |words: &[String], index: usize| -> Result<u64> {
-        let word = words.get(index).context("dom0's script ended early")?;
-        word.parse().with_context(|| format!("a number of MiB: {word:?}"))
-    };
+    console.expect("dom0: end memory", LIMIT)?;
     console.wait_end(LIMIT)?;
-    let listed = number(&last, 3)?;
-    let memory = Memory {
-        total: number(&first, 1)?,
-        dom0: number(&first, 2)?,
-        free: number(&first, 3)?,
-        obtained: number(&last, 2)?,
-        guests: number(&last, 1)?,
+    read(log)
+}
+
+/// What a boot's log says.
+pub fn read(log: &Path) -> Result<Memory> {
+    let text = fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
+    parse(&text).with_context(|| log.display().to_string())
+}
+
+fn parse(text: &str) -> Result<Memory> {
+    let find = |pattern: &str| -> Result<Vec<u64>> {
+        let found = Regex::new(pattern).context("a pattern")?.captures(text);
+        let found = found.with_context(|| format!("dom0 did not say {pattern:?}"))?;
+        let words = found.iter().skip(1).flatten();
+        words.map(|word| word.as_str().parse().context("a number of MiB")).collect()
     };
-    ensure!(
-        listed == memory.obtained,
-        "guests were to have {} MiB, xl list says {listed}",
-        memory.obtained
-    );
-    Ok(memory)
+    let first = find(r"memory: of (\d+) dom0 (\d+) free (\d+)")?;
+    let last = find(r"memory: guests (\d+) got (\d+) listed (\d+)")?;
+    let (&[total, dom0, free], &[guests, obtained, listed]) = (&first[..], &last[..]) else {
+        bail!("dom0 said too little");
+    };
+    ensure!(listed == obtained, "guests were to have {obtained} MiB, xl list says {listed}");
+    Ok(Memory { total, dom0, free, obtained, guests })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str =
+        "memory: of 4095 dom0 1024 free 3028\nmemory: guests 20 got 3027 listed 3027 left 1\n";
+
+    #[test]
+    fn what_is_kept_is_what_neither_dom0_nor_guests_have() {
+        assert_eq!(parse(LOG).unwrap().kept(), 44);
+    }
+
+    #[test]
+    fn a_guest_that_the_toolstack_does_not_list_is_not_believed() {
+        assert!(parse(&LOG.replace("listed 3027", "listed 3026")).is_err());
+        assert!(parse("memory: of 4095 dom0 1024 free 3028\n").is_err());
+    }
 }

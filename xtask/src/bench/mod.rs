@@ -94,9 +94,14 @@ fn measure(args: &Args, anchors: &Anchors, lab: &Lab, subject: Subject) -> Resul
     let runs = (1..=seeds(args)).map(|seed| lab.run(&subject, seed, 1)).collect::<Result<_>>()?;
     let pair = (args.full || args.pair).then(|| lab.run(&subject, 1, PAIR)).transpose()?;
     let memory = if args.full || args.memory {
-        println!("{}: memory until refused ...", subject.name);
         let log = lab.file(&subject, 1, 1, "memory.log");
-        let found = memory::measure(anchors, &subject.elf, &log);
+        let found = if lab.reuse && log.exists() {
+            println!("{}: memory as found before", subject.name);
+            memory::read(&log)
+        } else {
+            println!("{}: memory until refused ...", subject.name);
+            memory::measure(anchors, &subject.elf, &log)
+        };
         Some(found.with_context(|| format!("{}: memory", subject.name))?)
     } else {
         None
