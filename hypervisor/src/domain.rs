@@ -21,6 +21,8 @@ const IDS: u16 = DomId::FIRST_RESERVED.0;
 
 /// Bit of [`Domain::shutdown`]: it did shut down.
 pub const SHUT_DOWN: u32 = 0x100;
+/// Set in [`Domain::shutdown`] when the code has been given before the shutdown.
+const CODE_GIVEN: u32 = 0x200;
 
 /// How far a domain's end has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd)]
@@ -432,9 +434,10 @@ impl Domain {
         if self.privileged {
             crate::shutdown::hardware_domain(reason);
         }
-        if self.shutdown.swap(reason | SHUT_DOWN, Ordering::AcqRel) & SHUT_DOWN != 0 {
-            return;
-        }
+        let code = |old: u32| if old & CODE_GIVEN != 0 { old & 0xff } else { reason & 0xff };
+        let change = |old: u32| (old & SHUT_DOWN == 0).then_some(code(old) | SHUT_DOWN);
+        let changed = self.shutdown.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+        let Ok(reason) = changed.map(code) else { return };
         self.pause_soon();
         let port = self.control.suspend_port.load(Ordering::Acquire);
         if reason == abi::sched::ShutdownReason::SUSPEND.0 && port != 0 {
@@ -454,7 +457,7 @@ impl Domain {
     /// Notes why the domain is about to shut down, without doing it.
     pub fn shutdown_code(&self, reason: u32) {
         if self.shutdown.load(Ordering::Acquire) & SHUT_DOWN == 0 {
-            self.shutdown.store(reason & 0xff, Ordering::Release);
+            self.shutdown.store(reason & 0xff | CODE_GIVEN, Ordering::Release);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::domain::{self, Domain};
 use crate::frames::pages;
 use crate::hypercall::table::operations;
 use crate::hypercall::{Args, Call, Caller, Stop};
+use crate::util::low32;
 use abi::grant_table::GrantCmd;
 use abi::{DomId, Errno, Mfn};
 use alloc::sync::Arc;
@@ -36,26 +37,38 @@ const BATCH: u64 = 64;
 /// arguments moved on.
 pub fn grant_table_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, at, count, ..] = *a.all();
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
-    let count = u32::try_from(count).map_err(|_| Errno::EINVAL)?;
+    let command = low32(command);
+    let count = low32(count);
     if i32::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());
     }
     operations! { match grant_table_op(GrantCmd(command)) {
-        GrantCmd::MAP_GRANT_REF [EFAULT] => map::operations(caller, a),
-        GrantCmd::UNMAP_GRANT_REF [EFAULT] => unmap::operations(caller, a, unmap::Sort::Unmap),
-        GrantCmd::UNMAP_AND_REPLACE [EFAULT] => unmap::operations(caller, a, unmap::Sort::Replace),
-        GrantCmd::COPY [EFAULT] => batch(a, |at| copy::operation(caller, at)),
-        GrantCmd::TRANSFER [EFAULT] => batch(a, |at| transfer::operation(caller, at)),
-        GrantCmd::SWAP_GRANT_REF [EFAULT] => batch(a, |at| admin::swap(caller, at)),
-        GrantCmd::SETUP_TABLE [EINVAL EFAULT] => single(count, || admin::setup_table(caller, at)),
-        GrantCmd::QUERY_SIZE [EINVAL EFAULT] => single(count, || admin::query_size(caller, at)),
-        GrantCmd::SET_VERSION [EINVAL EFAULT ENOSYS EBUSY ERANGE ENOMEM]
-            => single(count, || admin::set_version(caller, at)),
-        GrantCmd::GET_STATUS_FRAMES [EINVAL EFAULT]
+        GrantCmd::MAP_GRANT_REF [EFAULT; GENERAL_ERROR BAD_DOMAIN BAD_GNTREF BAD_PAGE NO_SPACE]
+            => map::operations(caller, a),
+        GrantCmd::UNMAP_GRANT_REF [EFAULT; GENERAL_ERROR BAD_HANDLE BAD_DEV_ADDR]
+            => unmap::operations(caller, a, unmap::Sort::Unmap),
+        GrantCmd::UNMAP_AND_REPLACE [EFAULT; GENERAL_ERROR BAD_HANDLE]
+            => unmap::operations(caller, a, unmap::Sort::Replace),
+        GrantCmd::COPY
+            [EFAULT; GENERAL_ERROR BAD_DOMAIN BAD_GNTREF PERMISSION_DENIED BAD_PAGE BAD_COPY_ARG EAGAIN]
+            => batch(a, |at| copy::operation(caller, at)),
+        GrantCmd::TRANSFER [EFAULT; GENERAL_ERROR BAD_DOMAIN BAD_PAGE ADDRESS_TOO_BIG]
+            => batch(a, |at| transfer::operation(caller, at)),
+        GrantCmd::SWAP_GRANT_REF [EFAULT; BAD_GNTREF EAGAIN]
+            => batch(a, |at| admin::swap(caller, at)),
+        GrantCmd::SETUP_TABLE
+            [EINVAL EFAULT; GENERAL_ERROR BAD_DOMAIN BAD_VIRT_ADDR PERMISSION_DENIED]
+            => single(count, || admin::setup_table(caller, at)),
+        GrantCmd::QUERY_SIZE [EINVAL EFAULT; BAD_DOMAIN PERMISSION_DENIED]
+            => single(count, || admin::query_size(caller, at)),
+        GrantCmd::GET_STATUS_FRAMES
+            [EINVAL EFAULT; GENERAL_ERROR BAD_DOMAIN BAD_VIRT_ADDR PERMISSION_DENIED]
             => single(count, || admin::get_status_frames(caller, at)),
-        GrantCmd::GET_VERSION [EINVAL EFAULT EPERM ESRCH]
-            => single(count, || admin::get_version(caller, at)),
+        // These two do not look at the count, as under Xen.
+        GrantCmd::SET_VERSION [EINVAL EFAULT ENOSYS EBUSY ERANGE ENOMEM]
+            => single(1, || admin::set_version(caller, at)),
+        GrantCmd::GET_VERSION [EFAULT EPERM ESRCH]
+            => single(1, || admin::get_version(caller, at)),
         // Xen's dump_table has long gone, and cache_flush is Arm's.
         _ [ENOSYS] => Err(Errno::ENOSYS.into()),
     } }

@@ -153,7 +153,7 @@ fn take_out(
     let (mfn, by_entry) = held
         .and_then(|held| held.lock().as_ref().map(|h| (h.mfn, h.by_entry)))
         .ok_or(Status::BadHandle)?;
-    if r.dev_bus_addr != 0 && r.dev_bus_addr != mfn.0 << abi::PAGE_SHIFT {
+    if gone.device && r.dev_bus_addr != mfn.0 << abi::PAGE_SHIFT {
         return Err(Status::BadDevAddr);
     }
     if !gone.host {

@@ -2,6 +2,7 @@
 
 use super::table::operations;
 use super::{Args, Call, Caller};
+use crate::util::low32;
 use crate::vcpu::Vcpu;
 use abi::Errno;
 use abi::callback::{
@@ -14,7 +15,7 @@ use machine::hot::guest_code;
 /// `callback_op(command, argument)`.
 pub fn callback_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match callback_op(CallbackCmd(command)) {
         CallbackCmd::REGISTER [EFAULT EINVAL ENOSYS] => register(caller, arg),
         CallbackCmd::UNREGISTER [EFAULT EINVAL ENOSYS] => unregister(caller, arg),
@@ -41,7 +42,7 @@ fn unregister(caller: &Caller, arg: u64) -> Call {
     Ok(0)
 }
 
-/// `set_callbacks(event, failsafe, syscall)`.
+/// `set_callbacks(event, failsafe, syscall)`. Xen says nothing of an address that is refused.
 pub fn set_callbacks(caller: &mut Caller, a: &mut Args) -> Call {
     let [event, failsafe, syscall, ..] = *a.all();
     set(caller.vcpu, CallbackType::EVENT, event, true)?;

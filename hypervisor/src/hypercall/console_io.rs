@@ -3,7 +3,7 @@
 use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::console;
-use crate::util::index;
+use crate::util::{index, low32};
 use abi::Errno;
 use abi::xen::ConsoleioCmd;
 use machine::guest;
@@ -18,7 +18,7 @@ pub fn console_io(caller: &mut Caller, a: &mut Args) -> Call {
         return Err(Errno::EPERM.into());
     }
     let count = count & 0x7fff_ffff;
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match console_io(ConsoleioCmd(command)) {
         ConsoleioCmd::WRITE [EFAULT] => write(a, count, buffer),
         ConsoleioCmd::READ [EFAULT] => read(count, buffer),

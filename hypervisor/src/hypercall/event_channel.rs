@@ -6,7 +6,7 @@ use crate::domain::{self, Domain};
 use crate::event_memory::EventMemory;
 use crate::evtchn::follow_up;
 use crate::frames::pages;
-use crate::util::low8;
+use crate::util::{low8, low32};
 use abi::event_channel::{
     AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVcpu, BindVirq, EvtchnCmd, EvtchnStat,
     ExpandArray, InitControl, PortArg, Reset, SetPriority, Status,
@@ -24,7 +24,7 @@ const RESET_BATCH: u32 = 64;
 pub fn event_channel_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
     let d = caller.domain;
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match event_channel_op(EvtchnCmd(command)) {
         EvtchnCmd::SEND [EFAULT EINVAL] => {
             let p: PortArg = guest::read(arg)?;
@@ -95,7 +95,8 @@ pub fn is_machine_virq(virq: u32) -> bool {
 }
 
 fn bind_virq(d: &Arc<Domain>, virq: u32, vcpu: VcpuId) -> Result<Port, Errno> {
-    // Those of the machine are for whoever was made their handler.
+    // Those of the machine are for whoever was made their handler. Xen lets others bind them, to
+    // whom they never come.
     if is_machine_virq(virq) {
         let handler = domain::VIRQ_HANDLERS
             .get(virq as usize)

@@ -20,6 +20,7 @@ static SHARED: AtomicU64 = AtomicU64::new(0);
 
 /// `XENMEM_machphys_mfn_list`: the first frame of each 2 MiB of the table. Where it has a hole, the
 /// extent before stands again, as Xen has it.
+/// Xen tells any guest; here the call makes the pages mappable, and is for those who may map them.
 pub fn machphys_mfn_list(caller: &Caller, arg: u64) -> Call {
     super::need_privilege(caller)?;
     let mut list: MachphysMfnList = guest::read(arg)?;

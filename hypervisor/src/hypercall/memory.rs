@@ -24,7 +24,8 @@ const MAX_ORDER_EXCHANGE: u32 = 12;
 /// `memory_op(command, argument)`. The extents that are done ride in the command.
 pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [raw, arg, ..] = *a.all();
-    let raw = u32::try_from(raw).map_err(|_| Errno::ENOSYS)?;
+    // All bits count: those above the number say how far it has come.
+    let raw = u32::try_from(raw).map_err(|_| Errno::EINVAL)?;
     let command = MemoryCmd(raw & MEMOP_CMD_MASK);
     let start = u64::from(raw >> MEMOP_EXTENT_SHIFT);
     operations! { match memory_op(command) {
@@ -67,12 +68,12 @@ pub fn memory_op(caller: &mut Caller, a: &mut Args) -> Call {
             guest::write(arg, &m)?;
             Ok(0)
         },
-        MemoryCmd::CLAIM_PAGES [EFAULT EPERM EINVAL ESRCH ENOMEM] => claim(caller, arg),
+        MemoryCmd::CLAIM_PAGES [EFAULT EPERM EINVAL ENOMEM] => claim(caller, arg),
         MemoryCmd::MACHPHYS_MFN_LIST [EPERM EFAULT]
             => super::m2p_list::machphys_mfn_list(caller, arg),
         // No domain has a virtual NUMA topology.
         MemoryCmd::GET_VNUMAINFO [!ok EOPNOTSUPP] => Err(Errno::EOPNOTSUPP.into()),
-        MemoryCmd::ACQUIRE_RESOURCE [EFAULT EINVAL EPERM ESRCH EOPNOTSUPP ENOMEM]
+        MemoryCmd::ACQUIRE_RESOURCE [EFAULT EINVAL EPERM ESRCH ENOMEM]
             => crate::grant::acquire_resource(caller, arg),
         _ [ENOSYS] => Err(Errno::ENOSYS.into()),
     } }
@@ -98,6 +99,8 @@ pub fn max_ram_page() -> u64 {
     map.iter().filter(|r| r.kind == 1).map(|r| r.end >> 12).max().unwrap_or(0)
 }
 
+/// Gives or takes extents; the result is how many are done. Where Xen says 0 to a caller that names no
+/// domain, or not one of its own, or no argument, this says why.
 fn reservation(caller: &Caller, a: &mut Args, command: MemoryCmd, start: u64, arg: u64) -> Call {
     let r: MemoryReservation = guest::read(arg)?;
     let d = super::target(caller, r.domid)?;
@@ -190,8 +193,11 @@ fn decrease(d: &Arc<Domain>, at: u64, order: u32) -> bool {
 /// `XENMEM_exchange`: gives pages back for others, which may have to be contiguous and low.
 fn exchange(caller: &Caller, arg: u64) -> Call {
     let mut x: MemoryExchange = guest::read(arg)?;
+    if x.output.domid != x.input.domid {
+        return Err(Errno::EINVAL.into());
+    }
     let d = super::target(caller, x.input.domid)?;
-    if d.id != caller.domain.id || x.output.domid != x.input.domid {
+    if d.id != caller.domain.id {
         return Err(Errno::EPERM.into());
     }
     let (inp, out) = (x.input, x.output);
@@ -238,14 +244,14 @@ fn exchange_one(d: &Arc<Domain>, x: &MemoryExchange, per: u64) -> Result<(), Err
     let new = frames::heap()
         .alloc(out.extent_order, (bits != 0).then_some(bits.max(13)))
         .ok_or(Errno::ENOMEM)?;
-    if !steal_inputs(d, x, per, &mut taken) {
+    if let Err(e) = steal_inputs(d, x, per, &mut taken) {
         for mfn in taken {
             if d.page_added(mfn).is_err() {
                 crate::error!("BUG: frame {mfn:#x} of d{} was lost in an exchange", d.id);
             }
         }
         frames::free(new, out.extent_order);
-        return Err(Errno::EINVAL);
+        return Err(e);
     }
     for mfn in taken {
         paging::set_m2p(mfn, u64::MAX);
@@ -254,29 +260,29 @@ fn exchange_one(d: &Arc<Domain>, x: &MemoryExchange, per: u64) -> Result<(), Err
     install_new(d, x, new, per)
 }
 
-/// Takes the pages of `per` input extents off the domain, into `taken`. `false` if one cannot be had.
+/// Takes the pages of `per` input extents off the domain, into `taken`, up to one that cannot be had.
 fn steal_inputs(
     d: &Arc<Domain>,
     x: &MemoryExchange,
     per: u64,
     taken: &mut alloc::vec::Vec<Mfn>,
-) -> bool {
+) -> Result<(), Errno> {
     for k in 0..per {
         let at = x
             .input
             .extent_start
             .addr()
             .wrapping_add(x.nr_exchanged.wrapping_add(k).wrapping_mul(8));
-        let Ok(first) = guest::read::<u64>(at) else { return false };
+        let first = guest::read::<u64>(at).map_err(|_| Errno::EFAULT)?;
         for j in 0..1u64.wrapping_shl(x.input.extent_order) {
             let mfn = Mfn(first.wrapping_add(j));
             if !steal(d, mfn) {
-                return false;
+                return Err(Errno::EINVAL);
             }
             taken.push(mfn);
         }
     }
-    true
+    Ok(())
 }
 
 /// Takes a page off the domain, if nothing but its allocation refers to it.
@@ -331,7 +337,6 @@ fn write_map(arg: u64, entries: &[E820Entry]) -> Result<(), Stop> {
 fn set_map(caller: &Caller, arg: u64) -> Call {
     let f: ForeignMemoryMap = guest::read(arg)?;
     let d = super::target(caller, f.domid)?;
-    super::need_privilege(caller)?;
     let count = f.map.nr_entries as usize;
     if count > 128 {
         return Err(Errno::EINVAL.into());
@@ -348,11 +353,11 @@ fn set_map(caller: &Caller, arg: u64) -> Call {
 /// `XENMEM_claim_pages`: sets pages aside for a domain that is being built.
 fn claim(caller: &Caller, arg: u64) -> Call {
     let r: MemoryReservation = guest::read(arg)?;
-    super::need_privilege(caller)?;
     if r.extent_start.addr() != 0 || r.extent_order != 0 || r.mem_flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let d = super::target(caller, r.domid)?;
+    let d = crate::domain::by_id(abi::DomId(r.domid)).ok_or(Errno::EINVAL)?;
+    super::need_privilege(caller)?;
     crate::claims::set(&d, r.nr_extents)?;
     Ok(0)
 }

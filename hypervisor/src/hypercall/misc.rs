@@ -2,8 +2,8 @@
 
 use super::table::operations;
 use super::{Args, Call, Caller};
-use crate::util::{index, low16};
-use crate::vcpu::Trap;
+use crate::util::{index, low16, low32};
+use crate::vcpu::{Trap, Vcpu};
 use abi::pv::{SegmentBase, TrapInfo};
 use abi::xen::VmassistCmd;
 use abi::{Errno, xen};
@@ -50,7 +50,7 @@ pub fn stack_switch(caller: &mut Caller, a: &mut Args) -> Call {
 /// `set_segment_base(which, base)`.
 pub fn set_segment_base(_: &mut Caller, a: &mut Args) -> Call {
     let [which, base, ..] = *a.all();
-    let which = u32::try_from(which).map_err(|_| Errno::EINVAL)?;
+    let which = low32(which);
     if SegmentBase(which) == SegmentBase::GS_USER_SEL {
         fpu::set_user_gs_selector(low16(base));
         return Ok(0);
@@ -82,13 +82,25 @@ pub fn set_debugreg(caller: &mut Caller, a: &mut Args) -> Call {
     Ok(0)
 }
 
+/// Which debug register a number means: 4 and 5 are 6 and 7, unless the guest has turned that off.
+fn debug_register(v: &Vcpu, number: u64) -> Result<u64, Errno> {
+    let aliases = v.cr4.load(Relaxed) & machine::cpu::cr4::DE == 0;
+    match number {
+        0..=3 | 6 | 7 => Ok(number),
+        4 | 5 if aliases => Ok(number.wrapping_add(2)),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
 /// Sets a debug register of the running vCPU.
 pub fn set_debug_register(caller: &Caller, register: u64, value: u64) -> Result<(), Errno> {
+    let register = debug_register(caller.vcpu, low32(register).into())?;
     let value = match register {
         0..=3 if guest_code(value) => value,
         6 => value & 0xffff_efff | 0xffff_0ff0,
         // No general detection, no I/O breakpoints (their length would be reserved).
         7 if value >> 32 == 0 => value & !(1 << 13) | 0x400,
+        7 => return Err(Errno::EINVAL),
         _ => return Err(Errno::EPERM),
     };
     let mut d = caller.vcpu.debug.lock();
@@ -106,11 +118,8 @@ pub fn set_debug_register(caller: &Caller, register: u64, value: u64) -> Result<
 
 /// `get_debugreg(register)`.
 pub fn get_debugreg(caller: &mut Caller, a: &mut Args) -> Call {
-    let register = index(a.all()[0]);
-    if register > 7 || register == 4 || register == 5 {
-        return Err(Errno::ENODEV.into());
-    }
-    Ok(caller.vcpu.debug.lock().get(register).copied().unwrap_or(0))
+    let register = debug_register(caller.vcpu, low32(a.all()[0]).into())?;
+    Ok(caller.vcpu.debug.lock().get(index(register)).copied().unwrap_or(0))
 }
 
 /// `set_timer_op(deadline)`: 0 stops the timer.
@@ -133,7 +142,7 @@ pub fn vm_assist(caller: &mut Caller, a: &mut Args) -> Call {
         return Err(Errno::EINVAL.into());
     }
     let bit = 1u64.wrapping_shl(kind);
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match vm_assist(VmassistCmd(command)) {
         VmassistCmd::ENABLE [] => caller.domain.assists.fetch_or(bit, Relaxed),
         VmassistCmd::DISABLE [] => caller.domain.assists.fetch_and(!bit, Relaxed),

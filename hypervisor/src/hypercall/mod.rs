@@ -136,7 +136,7 @@ fn dispatch(caller: &mut Caller, number: u64, a: &mut Args) -> Call {
         Hypercall::SET_GDT [EINVAL EFAULT] => crate::descriptor::set_gdt(caller, a),
         Hypercall::SET_CALLBACKS [EINVAL] => callback::set_callbacks(caller, a),
         Hypercall::CALLBACK_OP [] => callback::callback_op(caller, a),
-        Hypercall::SET_DEBUGREG [EPERM] => misc::set_debugreg(caller, a),
+        Hypercall::SET_DEBUGREG [EPERM EINVAL ENODEV] => misc::set_debugreg(caller, a),
         Hypercall::GET_DEBUGREG [ENODEV] => misc::get_debugreg(caller, a),
         Hypercall::VM_ASSIST [EINVAL] => misc::vm_assist(caller, a),
         Hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN [EINVAL EBUSY EPERM EFAULT ESRCH]
@@ -206,10 +206,9 @@ pub fn target(caller: &Caller, id: u16) -> Result<Arc<Domain>, Errno> {
     if id == DomId::SELF || id == caller.domain.id {
         return Ok(caller.domain.clone());
     }
-    if !caller.domain.privileged {
-        return Err(Errno::EPERM);
-    }
-    crate::domain::by_id(id).ok_or(Errno::ESRCH)
+    let d = crate::domain::by_id(id).ok_or(Errno::ESRCH)?;
+    need_privilege(caller)?;
+    Ok(d)
 }
 
 /// Refuses whoever is not dom0.

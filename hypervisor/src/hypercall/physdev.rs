@@ -17,7 +17,7 @@ use machine::{guest, ioapic};
 /// `physdev_op(command, argument)`.
 pub fn physdev_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
-    let command = PhysdevCmd(u32::try_from(command).map_err(|_| Errno::ENOSYS)?);
+    let command = PhysdevCmd(crate::util::low32(command));
     operations! { match physdev_op(command) {
         PhysdevCmd::EOI [EFAULT EINVAL] => {
             let e: Eoi = guest::read(arg)?;

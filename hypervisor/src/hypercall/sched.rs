@@ -2,6 +2,7 @@
 
 use super::table::operations;
 use super::{Args, Call, Caller, Stop};
+use crate::util::low32;
 use abi::sched::{Poll, RemoteShutdown, SchedCmd, Shutdown, ShutdownReason};
 use abi::{Errno, Port};
 use core::sync::atomic::Ordering::{AcqRel, Release, SeqCst};
@@ -10,41 +11,35 @@ use machine::guest;
 /// `sched_op(command, argument)`.
 pub fn sched_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, arg, ..] = *a.all();
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match sched_op(SchedCmd(command)) {
         SchedCmd::YIELD [] => crate::schedule::yield_now(),
         SchedCmd::BLOCK [] => block(caller),
-        SchedCmd::SHUTDOWN [EFAULT EINVAL] => shutdown(caller, &guest::read(arg)?)?,
+        SchedCmd::SHUTDOWN [EFAULT] => shutdown(caller, &guest::read(arg)?),
         SchedCmd::SHUTDOWN_CODE [EFAULT] => {
             let s: Shutdown = guest::read(arg)?;
             caller.domain.shutdown_code(s.reason.0);
         },
         SchedCmd::POLL [EFAULT EINVAL] => poll(caller, &guest::read(arg)?)?,
-        SchedCmd::REMOTE_SHUTDOWN [EPERM EFAULT EINVAL ESRCH] => remote_shutdown(caller, arg)?,
+        SchedCmd::REMOTE_SHUTDOWN [EPERM EFAULT ESRCH] => remote_shutdown(caller, arg)?,
         _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
     } }
     Ok(0)
 }
 
-fn shutdown(caller: &Caller, s: &Shutdown) -> Result<(), Errno> {
-    if s.reason > ShutdownReason::MAX {
-        return Err(Errno::EINVAL);
-    }
+fn shutdown(caller: &Caller, s: &Shutdown) {
     crate::info!("d{}v{} shuts down: {}", caller.domain.id, caller.vcpu.id, name(s.reason));
     if let (ShutdownReason::CRASH, Some(regs)) = (s.reason, caller.regs) {
         crate::panic::crashed(caller.domain.id, caller.vcpu.id, regs);
     }
     caller.domain.shut_down(s.reason.0);
-    Ok(())
 }
 
 fn remote_shutdown(caller: &Caller, arg: u64) -> Result<(), Stop> {
-    super::need_privilege(caller)?;
     let r: RemoteShutdown = guest::read(arg)?;
-    if r.reason > ShutdownReason::MAX {
-        return Err(Errno::EINVAL.into());
-    }
-    super::target(caller, r.domain_id)?.shut_down(r.reason.0);
+    let d = super::target(caller, r.domain_id)?;
+    super::need_privilege(caller)?;
+    d.shut_down(r.reason.0);
     Ok(())
 }
 
@@ -77,7 +72,8 @@ fn poll(caller: &Caller, p: &Poll) -> Result<(), Stop> {
     d.pollers.fetch_add(1, AcqRel);
     v.poller.arm(only);
     v.blocked.store(true, SeqCst);
-    let answered = v.upcall_pending() || {
+    // An event that is masked, as all are while a kernel polls for a lock, is no answer.
+    let answered = v.event_pending() || {
         let mut found = false;
         for i in 0..p.nr_ports {
             match port_at(i).map_err(|_| Errno::EFAULT).and_then(|p| d.events.is_pending(p)) {

@@ -4,12 +4,10 @@ use super::table::operations;
 use super::{Args, Call, Caller, Stop};
 use crate::frames::pages;
 use crate::time;
+use crate::util::low32;
 use crate::vcpu::Vcpu;
 use abi::pv::VcpuGuestContext;
-use abi::vcpu::{
-    GetPhysid, RegisterArea, RegisterVcpuInfo, SSHOTTMR_FUTURE, SetPeriodicTimer,
-    SetSingleshotTimer, VcpuCmd,
-};
+use abi::vcpu::{RegisterArea, RegisterVcpuInfo, SetPeriodicTimer, SetSingleshotTimer, VcpuCmd};
 use abi::{Errno, Mfn, VcpuId};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -23,11 +21,15 @@ const MIN_PERIOD: u64 = 1_000_000;
 /// `vcpu_op(command, vcpu, argument)`.
 pub fn vcpu_op(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, id, arg, ..] = *a.all();
-    let id = VcpuId(u32::try_from(id).map_err(|_| Errno::ENOENT)?);
+    let id = VcpuId(low32(id));
     let v = caller.domain.vcpu(id).ok_or(Errno::ENOENT)?;
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match vcpu_op(VcpuCmd(command)) {
-        VcpuCmd::SET_SINGLESHOT_TIMER [EFAULT ETIME] => return set_singleshot(&v, arg),
+        VcpuCmd::SET_SINGLESHOT_TIMER [EFAULT] => {
+            // Not to set one whose time has come is a wish that need not be heard; it fires at once.
+            let t: SetSingleshotTimer = guest::read(arg)?;
+            crate::timer::set_singleshot(&v, t.timeout_abs_ns);
+        },
         VcpuCmd::STOP_SINGLESHOT_TIMER [] => crate::timer::set_singleshot(&v, u64::MAX),
         VcpuCmd::SET_PERIODIC_TIMER [EFAULT EINVAL] => set_periodic(&v, &guest::read(arg)?)?,
         VcpuCmd::STOP_PERIODIC_TIMER [] => {
@@ -51,7 +53,7 @@ pub fn vcpu_op(caller: &mut Caller, a: &mut Args) -> Call {
         VcpuCmd::REGISTER_RUNSTATE_MEMORY_AREA [EFAULT] => {
             let r: RegisterArea = guest::read(arg)?;
             v.runstate_area.store(r.addr, Relaxed);
-            if v.id == caller.vcpu.id {
+            if v.id == caller.vcpu.id && r.addr != 0 {
                 guest::write(r.addr, &time::runstate_info(&v))?;
             }
         },
@@ -62,17 +64,14 @@ pub fn vcpu_op(caller: &mut Caller, a: &mut Args) -> Call {
                 time::update_guest_areas(&v);
             }
         },
-        VcpuCmd::REGISTER_VCPU_INFO [EFAULT EINVAL ENXIO EACCES]
+        VcpuCmd::REGISTER_VCPU_INFO [EFAULT EINVAL ENXIO EBUSY EACCES]
             => register_info(&v, &guest::read(arg)?)?,
         VcpuCmd::SEND_NMI [] => {
             v.nmi_pending.store(true, Release);
             crate::schedule::kick(&v);
         },
-        VcpuCmd::GET_PHYSID [EFAULT] => {
-            // The vCPU's own number: nothing pins it to a CPU.
-            let g = GetPhysid { phys_id: u64::from(v.id.0) << 32 | u64::from(v.id.0) };
-            guest::write(arg, &g)?;
-        },
+        // Nothing pins a vCPU to a CPU for good.
+        VcpuCmd::GET_PHYSID [!ok EINVAL] => return Err(Errno::EINVAL.into()),
         _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
     } }
     Ok(0)
@@ -89,15 +88,6 @@ fn set_periodic(v: &Arc<Vcpu>, t: &SetPeriodicTimer) -> Result<(), Errno> {
     Ok(())
 }
 
-fn set_singleshot(v: &Arc<Vcpu>, arg: u64) -> Call {
-    let t: SetSingleshotTimer = guest::read(arg)?;
-    if t.flags & SSHOTTMR_FUTURE != 0 && t.timeout_abs_ns < time::now() {
-        return Err(Errno::ETIME.into());
-    }
-    crate::timer::set_singleshot(v, t.timeout_abs_ns);
-    Ok(0)
-}
-
 fn initialise(v: &Arc<Vcpu>, arg: u64) -> Result<(), Stop> {
     let mut context = crate::util::boxed(1, |_| VcpuGuestContext::new_zeroed())?;
     let context = context.first_mut().ok_or(Errno::ENOMEM)?;
@@ -108,15 +98,12 @@ fn initialise(v: &Arc<Vcpu>, arg: u64) -> Result<(), Stop> {
 /// Moves a vCPU's `vcpu_info` into a page of the guest's.
 fn register_info(v: &Arc<Vcpu>, r: &RegisterVcpuInfo) -> Result<(), Stop> {
     let offset = r.offset as usize;
-    if offset > 4096 - 64 {
+    if offset > 4096 - 64 || !offset.is_multiple_of(8) {
         return Err(Errno::ENXIO.into());
-    }
-    if !offset.is_multiple_of(8) {
-        return Err(Errno::EINVAL.into());
     }
     let mut slot = v.info_frame.lock();
     if slot.is_some() {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::EBUSY.into());
     }
     let mfn = Mfn(r.mfn);
     let mut budget = Budget::new(16);

@@ -2,6 +2,7 @@
 
 use super::table::operations;
 use super::{Args, Call, Caller};
+use crate::util::low32;
 use abi::Errno;
 use abi::version::{
     CAPABILITIES_INFO_LEN, CHANGESET_INFO_LEN, COMMANDLINE_LEN, CompileInfo, EXTRAVERSION_LEN,
@@ -23,7 +24,7 @@ const CHANGESET: &str = concat!("ferroxen ", env!("CARGO_PKG_VERSION"));
 /// `xen_version(command, buffer)`.
 pub fn xen_version(caller: &mut Caller, a: &mut Args) -> Call {
     let [command, buffer, ..] = *a.all();
-    let command = u32::try_from(command).map_err(|_| Errno::ENOSYS)?;
+    let command = low32(command);
     operations! { match xen_version(VersionCmd(command)) {
         VersionCmd::VERSION [] => return Ok(u64::from(MAJOR << 16 | MINOR)),
         VersionCmd::EXTRAVERSION [EFAULT] => text::<EXTRAVERSION_LEN>(buffer, EXTRA)?,

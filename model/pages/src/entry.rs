@@ -81,7 +81,7 @@ impl<E: Env> Pages<E> {
             }
             Err(reason) => {
                 self.drop_page(frame, mfn);
-                Err(reason)
+                Err(unmappable(frame, mfn, frame_owner, reason))
             }
         }
     }
@@ -129,7 +129,8 @@ impl<E: Env> Pages<E> {
         if word.belongs_to(DomId::IO) {
             self.take_io(table_owner, frame_owner, entry)
         } else {
-            Err(crate::life::not_owned(word, entry.mfn(), frame_owner))
+            let reason = crate::life::not_owned(word, entry.mfn(), frame_owner);
+            Err(unmappable(frame, entry.mfn(), frame_owner, reason))
         }
     }
 
@@ -158,6 +159,9 @@ impl<E: Env> Pages<E> {
     ) -> Result<Held, Stop> {
         let Table { frame, mfn, owner, level } = table;
         let bad = entry.bad_upper(self.address);
+        if bad & Pte::ADDRESS != 0 {
+            return Err(Reason::NoFrame { mfn: entry.mfn() }.into());
+        }
         if bad != 0 {
             return Err(Reason::BadBits { entry: entry.0, bits: bad }.into());
         }
@@ -275,5 +279,18 @@ impl<E: Env> Pages<E> {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Why a level 1 entry is refused whose frame is there, but not for this mapping. What can be got
+/// over by trying again keeps its own reason.
+#[cold]
+fn unmappable(frame: &Frame, mfn: Mfn, wanted: DomId, reason: Reason) -> Reason {
+    match reason {
+        Reason::NotOwned { .. } | Reason::WrongKind { .. } | Reason::Shared { .. } => {
+            let (owner, has) = (frame.owner.load().owner(), frame.state.load().kind());
+            Reason::Unmappable { mfn, owner, wanted, has }
+        }
+        other => other,
     }
 }

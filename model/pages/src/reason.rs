@@ -40,6 +40,17 @@ pub enum Reason {
         /// Who would have to.
         wanted: DomId,
     },
+    /// The frame may not be mapped as wanted: it is another domain's, or in another use.
+    Unmappable {
+        /// The frame.
+        mfn: Mfn,
+        /// Who owns it now.
+        owner: Option<DomId>,
+        /// Who would have to.
+        wanted: DomId,
+        /// Its use now.
+        has: Kind,
+    },
     /// The frame has an owner already.
     Owned {
         /// The frame.
@@ -178,9 +189,10 @@ impl Reason {
             {
                 Errno::EPERM
             }
-            Self::Unfinished { .. } | Self::InUse { .. } | Self::TooManyReferences { .. } => {
-                Errno::EBUSY
-            }
+            Self::Unmappable { .. }
+            | Self::Unfinished { .. }
+            | Self::InUse { .. }
+            | Self::TooManyReferences { .. } => Errno::EBUSY,
             _ => Errno::EINVAL,
         }
     }
@@ -195,6 +207,15 @@ impl fmt::Display for Reason {
             }
             Self::NotOwned { mfn, owner: None, wanted } => {
                 write!(f, "mfn {mfn:#x} belongs to nobody, not to d{wanted}")
+            }
+            Self::Unmappable { mfn, owner: Some(owner), wanted, has } if owner == wanted => {
+                write!(f, "mfn {mfn:#x} cannot be mapped so: it is in use as {has}")
+            }
+            Self::Unmappable { mfn, owner: Some(owner), wanted, .. } => {
+                write!(f, "mfn {mfn:#x} cannot be mapped: it is d{owner}'s, not d{wanted}'s")
+            }
+            Self::Unmappable { mfn, owner: None, wanted, .. } => {
+                write!(f, "mfn {mfn:#x} cannot be mapped: it is nobody's, not d{wanted}'s")
             }
             Self::Owned { mfn, owner } => write!(f, "mfn {mfn:#x} belongs to d{owner} already"),
             Self::WrongKind { mfn, has, wanted } => {

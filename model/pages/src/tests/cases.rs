@@ -96,7 +96,7 @@ fn a_page_table_cannot_be_mapped_writable_nor_a_writable_page_become_one() {
     let pages = tree();
     pages.env().poke(Mfn(1), 3, entry(2, RW));
     let got = pages.pin(Mfn(4), D1, Kind::L4, &mut big());
-    assert!(matches!(got, Err(Stop::Refused(Reason::WrongKind { .. }))), "{got:?}");
+    assert!(matches!(got, Err(Stop::Refused(Reason::Unmappable { .. }))), "{got:?}");
     recount::check(&pages, &Tokens::default());
     pages.env().poke(Mfn(1), 3, 0);
     pages.pin(Mfn(4), D1, Kind::L4, &mut big()).unwrap();
@@ -305,7 +305,8 @@ fn a_lent_page_is_mapped_but_never_becomes_a_table_and_returns_when_unmapped() {
     pages.share(rw, D1, Access::ReadWrite).unwrap();
     pages.pin(Mfn(4), D1, Kind::L4, &mut big()).unwrap();
     let shared = |r| matches!(r, Err(Stop::Refused(Reason::Shared { .. })));
-    assert!(shared(set(&pages, 1, 5, entry(20, RW))));
+    let writable = set(&pages, 1, 5, entry(20, RW));
+    assert!(matches!(writable, Err(Stop::Refused(Reason::Unmappable { .. }))), "{writable:?}");
     set(&pages, 1, 5, entry(20, RO)).unwrap();
     set(&pages, 1, 6, entry(21, RW)).unwrap();
     assert!(shared(set(&pages, 2, 5, entry(20, RO))));
