@@ -9,6 +9,7 @@ pub mod nr {
     pub const MMU_UPDATE: u64 = 1;
     pub const SET_GDT: u64 = 2;
     pub const STACK_SWITCH: u64 = 3;
+    pub const SET_CALLBACKS: u64 = 4;
     pub const FPU_TASKSWITCH: u64 = 5;
     pub const SET_DEBUGREG: u64 = 8;
     pub const GET_DEBUGREG: u64 = 9;
@@ -21,6 +22,7 @@ pub mod nr {
     pub const CONSOLE_IO: u64 = 18;
     pub const GRANT_TABLE_OP: u64 = 20;
     pub const VM_ASSIST: u64 = 21;
+    pub const UPDATE_VA_MAPPING_OTHERDOMAIN: u64 = 22;
     pub const IRET: u64 = 23;
     pub const VCPU_OP: u64 = 24;
     pub const SET_SEGMENT_BASE: u64 = 25;
@@ -29,6 +31,7 @@ pub mod nr {
     pub const CALLBACK_OP: u64 = 30;
     pub const EVENT_CHANNEL_OP: u64 = 32;
     pub const PHYSDEV_OP: u64 = 33;
+    pub const DOMCTL: u64 = 36;
 }
 
 /// Error numbers, as results carry them.
@@ -201,11 +204,16 @@ pub mod ext {
     pub const NEW_BASEPTR: u32 = 5;
     pub const TLB_FLUSH_LOCAL: u32 = 6;
     pub const INVLPG_LOCAL: u32 = 7;
+    pub const TLB_FLUSH_MULTI: u32 = 8;
+    pub const INVLPG_MULTI: u32 = 9;
     pub const TLB_FLUSH_ALL: u32 = 10;
+    pub const INVLPG_ALL: u32 = 11;
+    pub const FLUSH_CACHE: u32 = 12;
     pub const SET_LDT: u32 = 13;
     pub const NEW_USER_BASEPTR: u32 = 15;
     pub const CLEAR_PAGE: u32 = 16;
     pub const COPY_PAGE: u32 = 17;
+    pub const FLUSH_CACHE_GLOBAL: u32 = 18;
 }
 
 /// One extended page-table operation.

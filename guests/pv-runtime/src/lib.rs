@@ -15,6 +15,7 @@
 
 pub mod answers;
 pub mod console;
+pub mod domctl;
 pub mod events;
 pub mod global;
 pub mod grants;
@@ -22,6 +23,7 @@ pub mod hypercall;
 pub mod memory;
 pub mod outcome;
 pub mod probe;
+pub mod puppet;
 pub mod smp;
 pub mod start;
 pub mod traps;
