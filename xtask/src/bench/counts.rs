@@ -25,7 +25,7 @@ const OPERATIONS: &[(u8, &str, u64)] = &[
     (0x1e, "pipe round trip", 3_000),
     (0x22, "timed sleep, 1 us", 500),
     (0x06, "1 KiB of random bytes by dd", 10_000),
-    (0x40, "TCP to dom0, a MiB", 16),
+    (0x40, "TCP, a MiB", 16),
     (0x42, "disk read, a MiB", 16),
     (0x42, "disk write, a MiB", 8),
 ];

@@ -72,8 +72,12 @@ const LAST: &str = "ours / Xen's";
 pub fn tables(all: &[Measured]) -> String {
     let mut text = String::new();
     for (place, title, unit) in [
-        (Place::Host, "Instructions for an operation in dom0", 1.0),
-        (Place::Guest, "Instructions for an operation in a PV guest", 1.0),
+        (
+            Place::Host,
+            "Instructions for an operation in dom0 (TCP: loopback; disk: a loop device)",
+            1.0,
+        ),
+        (Place::Guest, "Instructions for an operation in a PV guest (TCP to dom0)", 1.0),
         (Place::Whole, "Millions of instructions", MILLION),
     ] {
         text += &instructions(all, place, title, unit);
