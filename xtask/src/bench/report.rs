@@ -91,8 +91,8 @@ pub fn tables(all: &[Measured]) -> String {
         });
     }
     if all.iter().all(|of| of.pair.is_some()) {
-        text += "\n## Two CPUs\n\ndom0 and the guest with two vCPUs, one seed. IPIs are interrupts that a \
-                 CPU sends.\n";
+        text += "\n## Two CPUs\n\ndom0 and the guest with two vCPUs, one seed; what was measured of both. \
+                 IPIs are interrupts that a CPU sends.\n";
         for place in [Place::Host, Place::Guest, Place::Whole] {
             text += &events(all, place, EVENTS, |of, row, counter| {
                 Figure::of(of.pair.iter().map(|run| run.cost(row, counter)))
@@ -171,6 +171,7 @@ fn events(
         }
     }
     text += &rule(all.len() * shown.len());
+    let head = text.len();
     for row in rows(place) {
         let mut line = format!("| {} |", row.1);
         let mut known = true;
@@ -187,7 +188,8 @@ fn events(
             text += "\n";
         }
     }
-    text
+    // Without rows there is no table.
+    if text.len() == head { String::new() } else { text }
 }
 
 fn rule(columns: usize) -> String {
