@@ -26,10 +26,18 @@ pub fn element<T>(array: GuestPtr<T>, index: u64) -> u64 {
     array.addr().wrapping_add(index.wrapping_mul(size_of::<T>() as u64))
 }
 
+/// Longest bitmap, in bytes. More CPUs or nodes than this nobody has: a longer one is a mistake.
+const MAX_BITMAP: u32 = 8192;
+
+/// The bytes of a bitmap that is not too long.
+fn bitmap_len(b: &CtlBitmap) -> Result<u32, Errno> {
+    Some(b.nr_bits.div_ceil(8)).filter(|&len| len <= MAX_BITMAP).ok_or(Errno::E2BIG)
+}
+
 /// Reads the first 64 bits of a bitmap; bits that it does not have are 0.
 pub fn read_bitmap(b: &CtlBitmap) -> Result<u64, Stop> {
     let mut bytes = [0u8; 8];
-    let len = (b.nr_bits.div_ceil(8) as usize).min(8);
+    let len = (bitmap_len(b)? as usize).min(8);
     guest::read_bytes(b.bitmap.addr(), bytes.get_mut(..len).unwrap_or(&mut []))?;
     let bits = u64::from_le_bytes(bytes);
     let mask = 1u64.checked_shl(b.nr_bits).map_or(u64::MAX, |top| top.wrapping_sub(1));
@@ -38,12 +46,7 @@ pub fn read_bitmap(b: &CtlBitmap) -> Result<u64, Stop> {
 
 /// Writes 64 bits to a bitmap: what it has no room for is left out, what it has more is zeroed.
 pub fn write_bitmap(b: &CtlBitmap, bits: u64) -> Result<(), Stop> {
-    /// More CPUs or nodes than this nobody has: a longer bitmap is a mistake.
-    const MAX_BYTES: u32 = 8192;
-    let len = b.nr_bits.div_ceil(8);
-    if len > MAX_BYTES {
-        return Err(Errno::E2BIG.into());
-    }
+    let len = bitmap_len(b)?;
     let mask = 1u64.checked_shl(b.nr_bits).map_or(u64::MAX, |top| top.wrapping_sub(1));
     let bytes = (bits & mask).to_le_bytes();
     for at in 0..len {

@@ -6,10 +6,12 @@ use crate::irq::{self, Source};
 use crate::util::{low8, low16};
 use abi::physdev::{
     Apic, Eoi, GetFreePirq, IRQSTAT_NEEDS_EOI, Irq, IrqStatusQuery, MapPirq, MapPirqType,
-    PciDevice, PciDeviceAdd, PhysdevCmd, SetIobitmap, SetIopl, SetupGsi, UnmapPirq,
+    PciDevice, PciDeviceAdd, PciMmcfgReserved, PhysdevCmd, SetIobitmap, SetIopl, SetupGsi,
+    UnmapPirq,
 };
 use abi::{Errno, Pirq};
 use core::sync::atomic::Ordering::Relaxed;
+use machine::acpi::McfgEntry;
 use machine::msi::{Msi, Msix};
 use machine::pci::Sbdf;
 use machine::{guest, ioapic};
@@ -80,10 +82,7 @@ fn privileged(caller: &Caller, command: PhysdevCmd, arg: u64) -> Result<(), Stop
             let d: PciDevice = guest::read(arg)?;
             report(d.seg, d.bus, d.devfn, "remove");
         },
-        // All of it is ours to use already, by the tables.
-        PhysdevCmd::PCI_MMCFG_RESERVED [] => {},
-        PhysdevCmd::PREPARE_MSIX [EFAULT] => drop(guest::read::<PciDevice>(arg)?),
-        PhysdevCmd::RELEASE_MSIX [EFAULT] => drop(guest::read::<PciDevice>(arg)?),
+        PhysdevCmd::PCI_MMCFG_RESERVED [EFAULT ENODEV] => config_window(&guest::read(arg)?)?,
         _ [ENOSYS] => return Err(Errno::ENOSYS.into()),
     } }
     Ok(())
@@ -97,6 +96,13 @@ fn irq_status(arg: u64) -> Result<(), Stop> {
     q.flags = if irq::needs_eoi(Pirq(q.irq)) { IRQSTAT_NEEDS_EOI } else { 0 };
     guest::write(arg, &q)?;
     Ok(())
+}
+
+/// dom0 knows a window of configuration space. All that the firmware tells of are used already.
+fn config_window(window: &PciMmcfgReserved) -> Result<(), Errno> {
+    let tables = machine::acpi::tables().ok_or(Errno::ENODEV)?;
+    let known = |m: &McfgEntry| m.base == window.address && m.segment == window.segment;
+    if tables.mcfg.iter().any(known) { Ok(()) } else { Err(Errno::ENODEV) }
 }
 
 fn apic_read(arg: u64) -> Result<(), Stop> {

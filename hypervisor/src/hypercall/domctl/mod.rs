@@ -82,7 +82,7 @@ fn on_domain(caller: &Caller, cmd: DomctlCmd, d: &Arc<Domain>, u: &mut [u64; 16]
         DomctlCmd::GETVCPUINFO [EINVAL ESRCH] => vcpu::info(d, u),
         DomctlCmd::SETVCPUAFFINITY [EINVAL ESRCH EFAULT E2BIG] => vcpu::set_affinity(d, u),
         DomctlCmd::GETVCPUAFFINITY [EINVAL ESRCH EFAULT E2BIG] => vcpu::get_affinity(d, u),
-        DomctlCmd::SETNODEAFFINITY [EINVAL EFAULT] => vcpu::set_nodes(u),
+        DomctlCmd::SETNODEAFFINITY [EINVAL EFAULT E2BIG] => vcpu::set_nodes(u),
         DomctlCmd::GETNODEAFFINITY [EFAULT E2BIG] => vcpu::get_nodes(u),
         DomctlCmd::GET_EXT_VCPUCONTEXT [EINVAL ESRCH] => vcpu::get_extended(d, u),
         DomctlCmd::SET_EXT_VCPUCONTEXT [EINVAL ESRCH] => vcpu::set_extended(d, u),

@@ -3,7 +3,7 @@
 use super::{Answer, Reply, alive, not_own, part, put_part, while_paused};
 use crate::cpus::{self, CpuSet};
 use crate::domain::Domain;
-use crate::hypercall::control::{read_bitmap, write_bitmap};
+use crate::hypercall::control::{element, read_bitmap, write_bitmap};
 use crate::hypercall::{Caller, callback};
 use crate::vcpu::{Run, Vcpu};
 use abi::callback::CallbackType;
@@ -24,6 +24,8 @@ const EXTENDED_SIZE: u32 = 64;
 const _: () = assert!(size_of::<ExtVcpuContext>() == EXTENDED_SIZE as usize);
 /// Bytes before the XSAVE area: XCR0 now, and all components that XCR0 ever had.
 const STATE_HEADER: usize = 16;
+/// MSRs set in one call at most.
+const MAX_MSRS: u32 = 64;
 
 fn find(d: &Domain, id: u32) -> Result<Arc<Vcpu>, Errno> {
     if id >= d.max_vcpus() {
@@ -242,15 +244,20 @@ pub fn get_msrs(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     Ok(Reply::Changed)
 }
 
-/// `XEN_DOMCTL_set_vcpu_msrs`: takes what the guest could have written here.
-pub fn set_msrs(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
+/// `XEN_DOMCTL_set_vcpu_msrs`: takes what the guest could have written here. Which one was refused
+/// is told in the structure.
+pub fn set_msrs(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     let m: VcpuMsrs = part(u)?;
     let v = find(d, m.vcpu)?;
-    for i in 0..u64::from(m.msr_count.min(64)) {
-        let msr: VcpuMsr = guest::read(crate::hypercall::control::element(m.msrs, i))?;
+    if m.msr_count > MAX_MSRS {
+        return Err(Errno::EINVAL.into());
+    }
+    for i in 0..m.msr_count {
+        let msr: VcpuMsr = guest::read(element(m.msrs, u64::from(i)))?;
         if msr.reserved != 0 || !crate::msr::write(&v, msr.index, msr.value) {
-            return Err(Errno::EINVAL.into());
+            put_part(u, &VcpuMsrs { msr_count: i, ..m });
+            return Ok(Reply::Refused(Errno::EINVAL));
         }
     }
-    if m.msr_count > 64 { Err(Errno::EINVAL.into()) } else { Ok(Reply::Nothing) }
+    Ok(Reply::Nothing)
 }
