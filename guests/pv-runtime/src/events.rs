@@ -29,6 +29,8 @@ pub struct SharedInfo {
     pub pending: [AtomicU64; 64],
     /// Which channels are to be left alone.
     pub mask: [AtomicU64; 64],
+    /// When the machine started: version, seconds, nanoseconds, upper seconds.
+    pub wall_clock: [AtomicU32; 4],
 }
 
 impl SharedInfo {

@@ -49,6 +49,7 @@ pub mod errno {
         ENOENT = 2,
         ESRCH = 3,
         ENXIO = 6,
+        E2BIG = 7,
         EAGAIN = 11,
         ENOMEM = 12,
         EACCES = 13,

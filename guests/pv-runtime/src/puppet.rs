@@ -215,14 +215,24 @@ impl Puppet {
     /// Has it make a hypercall; the result.
     pub fn call(&mut self, number: u64, args: [u64; 5]) -> i64 {
         self.post(number, args);
+        self.answer()
+    }
+
+    /// Whether it has made the last hypercall that it was told to make.
+    pub fn has_answered(&self) -> bool {
+        self.control.page().read(1) == self.requests
+    }
+
+    /// Waits for the result of the last hypercall.
+    pub fn answer(&mut self) -> i64 {
         let page = self.control.page();
         for _ in 0..self.patience {
-            if page.read(1) == self.requests {
+            if self.has_answered() {
                 return page.read(9).cast_signed();
             }
             yield_now();
         }
-        println!("WRONG domain {} has not made hypercall {number}", self.domid);
+        println!("WRONG domain {} has not made hypercall {}", self.domid, page.read(8));
         self.patience = 1;
         errno::ETIMEDOUT
     }
