@@ -202,9 +202,9 @@ fn memory(
             return Next::Again(Step::Memory { stage, left, began, at });
         }
         let page = at.take().or_else(|| {
+            left = left.checked_sub(1)?;
             let mut m = d.memory.lock();
-            let first = m.list.pop(&frames::Machine).filter(|_| left > 0)?;
-            left = left.wrapping_sub(1);
+            let first = m.list.pop(&frames::Machine)?;
             m.list.push(&frames::Machine, first).then_some(first)
         });
         let Some(mfn) = page else { break };
