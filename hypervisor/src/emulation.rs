@@ -92,6 +92,17 @@ impl<'a> Pv<'a> {
         self.v.iopl.load(Relaxed) >= level
     }
 
+    /// Reads memory of the guest's kernel, which the tables of user mode do not map.
+    fn read_kernel(&self, at: u64, bytes: &mut [u8]) -> Result<(), guest::BadAddress> {
+        if self.v.in_kernel() {
+            return guest::read_bytes(at, bytes);
+        }
+        machine::paging::toggle_mode(self.v.hot);
+        let outcome = guest::read_bytes(at, bytes);
+        machine::paging::toggle_mode(self.v.hot);
+        outcome
+    }
+
     fn may_use_port(&self, port: u16, size: Size) -> bool {
         if self.has_iopl() {
             return true;
@@ -102,7 +113,8 @@ impl<'a> Pv<'a> {
             return false;
         }
         let mut bytes = [0u8; 2];
-        if guest::read_bytes(bitmap.wrapping_add(u64::from(port >> 3)), &mut bytes).is_err() {
+        let at = bitmap.wrapping_add(u64::from(port >> 3));
+        if self.read_kernel(at, &mut bytes).is_err() {
             return false;
         }
         let mask = (1u32.wrapping_shl(low32(size.bytes()))).wrapping_sub(1);
