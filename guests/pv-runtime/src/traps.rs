@@ -13,6 +13,8 @@ pub const KERNEL_CS: u16 = 0xe033;
 /// The data segment that the hypervisor provides.
 pub const KERNEL_SS: u16 = 0xe02b;
 
+/// The non-maskable interrupt.
+const NMI: u64 = 2;
 /// The vector under which events come to [`on_trap`].
 const EVENT: u64 = 256;
 /// The vector under which a failed return comes.
@@ -251,6 +253,10 @@ extern "C" fn on_trap(frame: &mut Frame) {
     LAST.set(Some(trap));
     if frame.cs & 3 == 3 {
         crate::user::leave_from_trap(frame);
+        return;
+    }
+    // No fault of what it came upon, which goes on.
+    if frame.vector == NMI {
         return;
     }
     let resume = RESUME.get();
