@@ -184,7 +184,9 @@ impl<E: Env> Pages<E> {
         let table = self.env.table(mfn)?;
         if at.pending {
             let child = table.get(at.index).map(|slot| Pte(slot.load(Ordering::Relaxed)).mfn())?;
-            if let Some(rest) = self.resume(Deferred::new(child), budget) {
+            // Not what has become of the child since as a table of another level: its release could
+            // wait for a lock that this CPU holds. Waits go down the levels only.
+            if let Some(rest) = self.resume_as(Deferred::new(child), level.below(), budget) {
                 rest.into_mfn();
                 return Some(at);
             }
@@ -272,12 +274,22 @@ impl<E: Env> Pages<E> {
     /// Goes on with the release of a table. What still remains, if anything does.
     #[must_use]
     pub fn resume(&self, rest: Deferred, budget: &mut Budget) -> Option<Deferred> {
+        self.resume_as(rest, None, budget)
+    }
+
+    /// The same for what stopped as a table of that level only, if one is given.
+    fn resume_as(
+        &self,
+        rest: Deferred,
+        wanted: Option<Level>,
+        budget: &mut Budget,
+    ) -> Option<Deferred> {
         let mfn = rest.mfn();
         let Some(frame) = self.env.frame(mfn) else {
             rest.into_mfn();
             return None;
         };
-        if !self.release_partial(frame, mfn, budget) {
+        if !self.release_partial_as(frame, mfn, wanted, budget) {
             return Some(rest);
         }
         self.drop_page(frame, rest.into_mfn());
@@ -287,10 +299,21 @@ impl<E: Env> Pages<E> {
     /// Releases a table that stopped half way, if the frame is one. False if the budget ran out
     /// before the end. The caller holds a page reference besides.
     pub(crate) fn release_partial(&self, frame: &Frame, mfn: Mfn, budget: &mut Budget) -> bool {
+        self.release_partial_as(frame, mfn, None, budget)
+    }
+
+    fn release_partial_as(
+        &self,
+        frame: &Frame,
+        mfn: Mfn,
+        wanted: Option<Level>,
+        budget: &mut Budget,
+    ) -> bool {
         let mut state = frame.state.load();
         loop {
             // Moving: another CPU is at it, and answers for what it leaves.
-            let Some(level) = state.kind().level().filter(|_| state.is_partial()) else {
+            let stopped = |l: &Level| state.is_partial() && wanted.is_none_or(|w| w == *l);
+            let Some(level) = state.kind().level().filter(stopped) else {
                 return true;
             };
             match frame.state.step(state, State::moving(state.kind())) {
