@@ -1,0 +1,1 @@
+//! Configuration files of guests and of xl, parsed and checked.

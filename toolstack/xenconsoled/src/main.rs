@@ -1,0 +1,3 @@
+//! xenconsoled: see docs/design/0005-toolstack.md.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A domain's life as a library.

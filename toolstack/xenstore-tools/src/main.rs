@@ -1,0 +1,3 @@
+//! xenstore-tools: see docs/design/0005-toolstack.md.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! xenstore's wire protocol and its client.

@@ -1,0 +1,3 @@
+//! xl: see docs/design/0005-toolstack.md.
+
+fn main() {}
