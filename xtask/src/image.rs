@@ -9,6 +9,7 @@ use crate::anchors::Anchors;
 use crate::cpio::Archive;
 use crate::kmod::Modules;
 use crate::suite::Suite;
+use crate::userland::{self, Built};
 use crate::{elf, paths};
 
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -76,12 +77,23 @@ pub fn build(anchors: &Anchors) -> Result<Images> {
 
 /// The same under a name of its own, with further programs `(path, bytes)` in both.
 pub fn build_with(anchors: &Anchors, name: &str, extra: &[(&str, &[u8])]) -> Result<Images> {
-    build_from(anchors, anchors, name, extra)
+    build_from(anchors, anchors, name, extra, &[])
+}
+
+/// The same with our own tools beside the distribution's: `TOOLS=rust` on dom0's command line picks
+/// ours.
+pub fn build_beside(
+    anchors: &Anchors,
+    name: &str,
+    extra: &[(&str, &[u8])],
+    own: &[Built],
+) -> Result<Images> {
+    build_from(anchors, anchors, name, extra, own)
 }
 
 /// One suite's kernel and modules with another one's tools.
 pub fn build_mixed(kernel: &Anchors, tools: &Anchors) -> Result<Images> {
-    build_from(kernel, tools, &format!("{}-{}", kernel.suite, tools.suite), &[])
+    build_from(kernel, tools, &format!("{}-{}", kernel.suite, tools.suite), &[], &[])
 }
 
 fn build_from(
@@ -89,6 +101,7 @@ fn build_from(
     tools: &Anchors,
     name: &str,
     extra: &[(&str, &[u8])],
+    own: &[Built],
 ) -> Result<Images> {
     let folder = paths::images().join(name);
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -99,8 +112,10 @@ fn build_from(
     let guest = guest(&source, &modules, extra).context("make the guest's image")?;
     store(&images.guest, &guest)?;
     let kernel = fs::read(kernel.vmlinuz()).context("read the kernel image")?;
-    let dom0 = dom0(&source, &modules, kernel, guest, extra).context("make dom0's image")?;
-    store(&images.dom0, &dom0)?;
+    let mut dom0 = dom0(&source, &modules, kernel, guest).context("make dom0's image")?;
+    add_own(&mut dom0, own);
+    add(&mut dom0, extra);
+    store(&images.dom0, &dom0.pack()?)?;
     Ok(images)
 }
 
@@ -122,13 +137,7 @@ fn guest(source: &Source, modules: &Modules, extra: &[(&str, &[u8])]) -> Result<
     archive.pack()
 }
 
-fn dom0(
-    source: &Source,
-    modules: &Modules,
-    kernel: Vec<u8>,
-    guest: Vec<u8>,
-    extra: &[(&str, &[u8])],
-) -> Result<Vec<u8>> {
+fn dom0(source: &Source, modules: &Modules, kernel: Vec<u8>, guest: Vec<u8>) -> Result<Archive> {
     let mut archive = source.skeleton()?;
     let own = format!("usr/lib/xen-{}", source.suite.xen_version());
     archive.link("usr/lib/xen", &format!("xen-{}", source.suite.xen_version()));
@@ -173,8 +182,15 @@ fn dom0(
     archive.file("root/hostile.cfg", include_str!("../image/hostile.cfg"), false);
     archive.file("boot/vmlinuz", kernel, false);
     archive.file("boot/guest.cpio", guest, false);
-    add(&mut archive, extra);
-    archive.pack()
+    Ok(archive)
+}
+
+fn add_own(archive: &mut Archive, programs: &[Built]) {
+    for program in programs {
+        let path = |name: &str| format!("{}/{name}", userland::FOLDER);
+        archive.file(&path(program.name), program.bytes.clone(), true);
+        program.links.iter().for_each(|link| archive.link(&path(link), program.name));
+    }
 }
 
 fn add(archive: &mut Archive, programs: &[(&str, &[u8])]) {

@@ -11,6 +11,7 @@ mod compile;
 mod cpio;
 mod demo;
 mod elf;
+mod exec;
 mod image;
 mod kmod;
 mod mutants;
@@ -25,6 +26,7 @@ mod symbols;
 mod testing;
 mod trace;
 mod unsafe_report;
+mod userland;
 
 use clap::{Parser, Subcommand};
 
@@ -47,6 +49,8 @@ enum Command {
     Build(compile::Args),
     /// Boot the small dom0 in QEMU with its console on this terminal.
     Run(run::Args),
+    /// Run a script in dom0, under one of the two hypervisors with one of the two sets of tools.
+    Exec(exec::Args),
     /// Boot, start a guest, show that it works, shut down.
     Demo(demo::Args),
     /// Run every test: lints, host tests, ABI headers, QEMU.
@@ -69,6 +73,7 @@ fn main() -> std::process::ExitCode {
         Command::Fetch(args) => anchors::main(&args),
         Command::Build(args) => compile::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Exec(args) => exec::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Test(args) => testing::main(&args),
         Command::Mutants(args) => mutants::main(&args),

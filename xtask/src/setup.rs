@@ -17,6 +17,8 @@ use crate::{paths, process};
 const QEMU_MAJOR: u32 = 10;
 /// The target the hypervisor is built for.
 pub const BARE_TARGET: &str = "x86_64-unknown-none";
+/// The target the userland is built for.
+pub const MUSL_TARGET: &str = "x86_64-unknown-linux-musl";
 const INSTALL_LIMIT: Duration = Duration::from_secs(1800);
 const QUERY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -153,11 +155,14 @@ fn os_release(key: &str) -> Result<String> {
 
 /// Adds the Rust target and components that are missing.
 pub fn rust() -> Result<()> {
-    let mut command = Command::new("rustc");
-    command.args(["--print", "target-libdir", "--target", BARE_TARGET]);
-    let dir = process::capture(&mut command, QUERY_LIMIT, "rustc --print target-libdir")?;
-    if !Path::new(dir.trim()).is_dir() {
-        rustup(&["target", "add", BARE_TARGET])?;
+    let mut dir = String::new();
+    for target in [MUSL_TARGET, BARE_TARGET] {
+        let mut command = Command::new("rustc");
+        command.args(["--print", "target-libdir", "--target", target]);
+        dir = process::capture(&mut command, QUERY_LIMIT, "rustc --print target-libdir")?;
+        if !Path::new(dir.trim()).is_dir() {
+            rustup(&["target", "add", target])?;
+        }
     }
     let sources = Path::new(dir.trim()).join("../../src/rust/library/core");
     if !sources.is_dir() {
