@@ -1,3 +1,0 @@
-//! xenconsoled: see docs/design/0005-toolstack.md.
-
-fn main() {}
