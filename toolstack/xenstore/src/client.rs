@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// How often a transaction is tried before it is given up.
 const ATTEMPTS: u32 = 100;
+/// Requests that are under way at once at most: few enough to fit any socket's buffer.
+const AHEAD: usize = 32;
 /// Events kept for the caller at most; what comes beyond drops the oldest.
 const EVENTS_MAX: usize = 65_536;
 
@@ -218,6 +220,52 @@ impl Client {
         Ok(text(answer))
     }
 
+    /// Many nodes' values as text, in order; `None` for a node that does not exist. Over a socket the
+    /// requests are sent ahead of the answers, so that many cost little more than one.
+    ///
+    /// # Errors
+    /// As any request.
+    pub fn read_many(&mut self, paths: &[String]) -> Result<Vec<Option<String>>> {
+        use crate::access::Access as _;
+        if !self.connection.is_socket() {
+            return paths.iter().map(|path| self.try_read(path)).collect();
+        }
+        let mut values = Vec::with_capacity(paths.len());
+        for batch in paths.chunks(AHEAD) {
+            self.read_batch(batch, &mut values)?;
+        }
+        Ok(values)
+    }
+
+    fn read_batch(&mut self, paths: &[String], values: &mut Vec<Option<String>>) -> Result<()> {
+        let kind = MessageType::Read;
+        let mut bytes = Vec::new();
+        let first = self.request;
+        for path in paths {
+            let parts: [&[u8]; 2] = [path.as_bytes(), b"\0"];
+            bytes.extend_from_slice(&self.encode(kind, 0, path, &parts)?);
+        }
+        let last = std::mem::replace(&mut self.request, first);
+        let until = Instant::now() + self.limit;
+        for (index, path) in paths.iter().enumerate() {
+            self.request = self.request.wrapping_add(1).max(1);
+            let sent = if index == 0 { self.connection.send(&bytes, until) } else { Ok(()) };
+            let answer = sent.and_then(|()| self.answer(kind, until));
+            let answer = answer.map_err(|stop| self.failed(stop, kind, path, self.limit));
+            let value = answer.and_then(|answer| check(kind, path, answer));
+            match value {
+                Ok(value) => values.push(Some(text(value))),
+                Err(error) if error.is_not_found() => values.push(None),
+                Err(error) => {
+                    // What is still under way is answered to nobody.
+                    self.request = last;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A request of words, each ended by a zero byte.
     fn words(&mut self, kind: MessageType, words: &[&str]) -> Result<Vec<u8>> {
         let mut parts: Vec<&[u8]> = Vec::with_capacity(words.len() * 2);
@@ -239,6 +287,24 @@ impl Client {
         path: &str,
         parts: &[&[u8]],
     ) -> Result<Vec<u8>> {
+        let bytes = self.encode(kind, transaction, path, parts)?;
+        let until = Instant::now() + self.limit;
+        let answer = self
+            .connection
+            .send(&bytes, until)
+            .and_then(|()| self.answer(kind, until))
+            .map_err(|stop| self.failed(stop, kind, path, self.limit))?;
+        check(kind, path, answer)
+    }
+
+    /// A request as it goes over the wire, under the next number.
+    fn encode(
+        &mut self,
+        kind: MessageType,
+        transaction: u32,
+        path: &str,
+        parts: &[&[u8]],
+    ) -> Result<Vec<u8>> {
         if path.as_bytes().contains(&0) {
             return Err(Error::ZeroByte { request: kind, path: path.to_owned() });
         }
@@ -254,13 +320,7 @@ impl Client {
         for part in parts {
             bytes.extend_from_slice(part);
         }
-        let until = Instant::now() + self.limit;
-        let answer = self
-            .connection
-            .send(&bytes, until)
-            .and_then(|()| self.answer(kind, until))
-            .map_err(|stop| self.failed(stop, kind, path, self.limit))?;
-        check(kind, path, answer)
+        Ok(bytes)
     }
 
     /// The answer to the request just sent.

@@ -29,6 +29,7 @@ pub(crate) enum Stop {
 /// A file descriptor with what was read of it and not used yet.
 pub(crate) struct Connection {
     fd: OwnedFd,
+    socket: bool,
     input: Vec<u8>,
     /// Bytes at the input's start that were used.
     used: usize,
@@ -50,7 +51,12 @@ impl Connection {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
             rustix::fs::open(path, flags, Mode::empty())?
         };
-        Ok(Self { fd, input: Vec::new(), used: 0 })
+        Ok(Self { fd, socket: kind.is_socket(), input: Vec::new(), used: 0 })
+    }
+
+    /// Whether it is a socket, which takes several requests at once; the kernel's device does not.
+    pub(crate) const fn is_socket(&self) -> bool {
+        self.socket
     }
 
     /// Sends all bytes.
