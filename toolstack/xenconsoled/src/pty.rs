@@ -112,6 +112,16 @@ pub fn set_raw(terminal: impl AsFd) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
+
+    /// What one side wrote the kernel gives to the other a little later.
+    fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn bytes_pass_unchanged_both_ways_and_survive_a_client_that_leaves() {
@@ -121,11 +131,16 @@ mod tests {
             let mut client = File::from(open_slave(pty.path()).unwrap());
             assert!(pty.read(&mut text).unwrap().is_none());
             client.write_all(b"a\r\x03\x1d\n\xff").unwrap();
-            let length = pty.read(&mut text).unwrap().unwrap();
-            assert_eq!(&text[..length], b"a\r\x03\x1d\n\xff");
+            let mut typed = Vec::new();
+            wait("typed bytes", || {
+                let length = pty.read(&mut text).unwrap().unwrap_or(0);
+                typed.extend_from_slice(&text[..length]);
+                typed.len() == 6
+            });
+            assert_eq!(typed, b"a\r\x03\x1d\n\xff");
             assert!(!pty.unread());
             pty.write(b"login:\n\x04").unwrap().unwrap();
-            assert!(pty.unread());
+            wait("unread bytes", || pty.unread());
             let length = client.read(&mut text).unwrap();
             assert_eq!(&text[..length], b"login:\n\x04");
         }

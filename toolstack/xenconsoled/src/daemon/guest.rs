@@ -15,6 +15,8 @@ use crate::ring::{self, Step};
 
 /// How long the last words of a guest that has gone may still be read.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long the kernel may take until it shows as unread what was written to a terminal.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What is said once only, as a guest could cause it without end.
 #[derive(Debug, Default)]
@@ -313,6 +315,7 @@ impl<P: Platform> Guest<P> {
     #[must_use]
     pub fn is_over(&self) -> bool {
         let read = self.backlog.is_empty() && !self.pty.as_ref().is_some_and(Pty::unread);
-        self.ended.is_some_and(|since| read || since.elapsed() >= LINGER)
+        let over = |since: Instant| since.elapsed() >= if read { SETTLE } else { LINGER };
+        self.pty.is_none() && self.ended.is_some() || self.ended.is_some_and(over)
     }
 }
