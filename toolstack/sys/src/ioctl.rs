@@ -139,6 +139,16 @@ impl Pages {
         Ok(pages)
     }
 
+    /// Maps zeroed private memory, all of it present.
+    pub(crate) fn populated(bytes: usize) -> std::result::Result<Self, Errno> {
+        let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses an address that nothing else uses, as the hint is null.
+        let start =
+            unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags) }?;
+        Ok(Self { start: start.cast(), bytes })
+    }
+
     /// The first byte.
     pub(crate) fn start(&self) -> *mut u8 {
         self.start

@@ -10,6 +10,7 @@
 //! copied, or seen through atomics.
 
 mod bounce;
+mod buffer;
 mod copy;
 mod error;
 mod ioctl;
@@ -38,6 +39,7 @@ mod version;
 mod xen;
 
 pub use bounce::PAGE;
+pub use buffer::Buffer;
 pub use cpu_policy::Policy;
 pub use cpupool::CpuPool;
 pub use domain::{CreateDomain, DomainInfo};

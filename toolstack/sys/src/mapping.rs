@@ -1,5 +1,7 @@
 //! Memory that is shared with others: copied, or seen through atomics, never borrowed.
 
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 use crate::copy;
@@ -65,6 +67,30 @@ impl Mapping {
         // than to atomics.
         unsafe { copy::zero(to, bytes) };
         true
+    }
+
+    /// Fills a range from a file, from where that stands; the kernel copies straight into it.
+    ///
+    /// # Errors
+    /// What reading says; `UnexpectedEof` if the file ends too early; `InvalidInput` if the range is not
+    /// within the mapping or that is read-only.
+    pub fn read_file(&self, offset: usize, bytes: usize, file: impl AsFd) -> std::io::Result<()> {
+        let range = self.at(offset, bytes).filter(|_| self.writable);
+        let to = range.ok_or(std::io::ErrorKind::InvalidInput)?.cast::<MaybeUninit<u8>>();
+        let mut done = 0;
+        while done < bytes {
+            let left = bytes.saturating_sub(done);
+            // SAFETY: (1) `at` checked the range, and it is writable; (2) the slice goes straight to the
+            // system call: no Rust code reads or writes through it.
+            let rest = unsafe { std::slice::from_raw_parts_mut(to.wrapping_add(done), left) };
+            match rustix::io::read(&file, rest) {
+                Ok(([], _)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok((read, _)) => done = done.saturating_add(read.len()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Copies a range out, or `None` if it is not within the mapping.
@@ -142,6 +168,19 @@ mod tests {
         assert!(m.to_vec(1, 4096).is_none());
         assert!(m.to_vec(0, 4096).unwrap().iter().all(|b| *b == 0));
         assert!(m.atomic_u32(4094).is_none());
+    }
+
+    #[test]
+    fn a_file_is_read_into_its_place_and_its_end_is_noticed() {
+        let m = mapping(1, true);
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        m.read_file(3, 4, &file).unwrap();
+        assert_eq!(m.to_vec(2, 6).unwrap(), b"\0\x7fELF\0");
+        let empty = std::fs::File::open("/dev/null").unwrap();
+        let e = m.read_file(0, 1, &empty).unwrap_err();
+        assert_eq!(e.kind(), std::io::ErrorKind::UnexpectedEof);
+        let e = m.read_file(4000, 100, &file).unwrap_err();
+        assert_eq!(e.kind(), std::io::ErrorKind::InvalidInput);
     }
 
     #[test]
