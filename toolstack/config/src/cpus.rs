@@ -245,10 +245,13 @@ impl CpuList {
             let cpus: CpuSet = match *term {
                 Term::All => host.cpus.clone(),
                 Term::Cpus(first, last) => {
-                    if let Some(missing) = (first..=last).find(|cpu| !host.cpus.contains(*cpu)) {
-                        return Err(CpuListError::NoCpu(missing, host.cpus.clone()));
+                    // As xl: the part of a range that is there is taken.
+                    let cpus: CpuSet =
+                        (first..=last).filter(|cpu| host.cpus.contains(*cpu)).collect();
+                    if cpus.is_empty() {
+                        return Err(CpuListError::NoCpu(first, host.cpus.clone()));
                     }
-                    (first..=last).collect()
+                    cpus
                 }
                 Term::Nodes(first, last) => node_cpus(host, first, last)?,
             };
@@ -379,7 +382,8 @@ mod tests {
     #[test]
     fn what_the_host_lacks_is_named() {
         let resolve = |text: &str| CpuList::parse(text).unwrap().resolve(&host());
-        assert_eq!(resolve("6-9"), Err(CpuListError::NoCpu(8, CpuSet::first(8))));
+        assert_eq!(resolve("6-9").map(|set| set.to_string()), Ok("6-7".to_owned()));
+        assert_eq!(resolve("9"), Err(CpuListError::NoCpu(9, CpuSet::first(8))));
         assert_eq!(resolve("node:2"), Err(CpuListError::NoNode(2, 2)));
         assert_eq!(
             resolve("1,^1"),

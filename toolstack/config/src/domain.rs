@@ -52,10 +52,11 @@ pub struct DomainConfig {
     pub max_event_channels: Option<u32>,
     /// The guest sees the host's memory map (PV).
     pub e820_host: Option<bool>,
-    /// Save and migration are forbidden.
-    pub nomigrate: bool,
+    /// Save and migration are forbidden; `None`: not said, allowed.
+    pub nomigrate: Option<bool>,
     /// The guest is a driver domain: xenstore is prepared for `xl devd` in it.
-    pub driver_domain: bool,
+    /// `None`: not said, it is not.
+    pub driver_domain: Option<bool>,
     /// Memory is claimed before it is populated (`claim_mode` of `xl.conf`).
     pub claim_mode: bool,
     /// Hotplug scripts are run by the tools, not by udev (`run_hotplug_scripts` of `xl.conf`).
@@ -64,6 +65,19 @@ pub struct DomainConfig {
     pub blkdev_start: Option<String>,
     /// Which program serves frame buffers and image formats, where one is needed.
     pub device_model: DeviceModel,
+    /// Which keys the file had although they say what holds anyway.
+    pub written: Written,
+}
+
+/// Keys that the file had although they say what holds anyway: `xl create -n` shows those only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// `vcpus`.
+    pub vcpus: bool,
+    /// `maxvcpus`.
+    pub max_vcpus: bool,
+    /// `memory` or `maxmem`.
+    pub memory: bool,
 }
 
 impl DomainConfig {
@@ -98,12 +112,13 @@ impl DomainConfig {
             grants: Grants::default(),
             max_event_channels: None,
             e820_host: None,
-            nomigrate: false,
-            driver_domain: false,
+            nomigrate: None,
+            driver_domain: None,
             claim_mode: true,
             run_hotplug_scripts: true,
             blkdev_start: None,
             device_model: DeviceModel::default(),
+            written: Written { memory: true, ..Written::default() },
         }
     }
 }

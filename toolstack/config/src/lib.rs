@@ -6,16 +6,31 @@
 //! which [`report`] prints.
 
 mod cpus;
+mod device;
 mod diagnostic;
+mod document;
 mod domain;
+mod keys;
 mod names;
+mod parser;
+mod similar;
+mod source;
+mod validate;
 mod xlconf;
 
 pub use cpus::{CpuList, CpuListError, CpuSet, HostCpus, MAX_CPU};
+pub use device::{Grade, WordError};
 pub use diagnostic::{Diagnostic, Errors, Severity, report};
+pub use document::{Document, Setting, Value, ValueKind};
 pub use domain::{
     Access, Action, BackendType, DeviceModel, Disk, DiskFormat, DomainConfig, Events, GrantVersion,
-    Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType,
+    Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType, Written,
 };
+pub use keys::{Form, Guests, KEYS, Key, Status, key};
 pub use names::{Mac, ParseMacError, ParseUuidError, Uuid};
+pub use parser::{
+    COMMAND_LINE, MAX_ERRORS, MAX_TEXT, parse, parse_bytes, parse_sources, parse_with_words,
+};
+pub use source::{Source, Span};
+pub use validate::{Lax, Validated, validate};
 pub use xlconf::{Autoballoon, DomidPolicy, OutputFormat, XlConf};

@@ -1,0 +1,71 @@
+//! Rates of network interfaces: `10Mb/s`, `1MB/s@20ms`.
+//!
+//! As `xl-network-configuration(5)` has it: B and b are bytes and bits, G, M, K powers of
+//! 1000; the interval's unit is us, ms or s (none: s, as libxlu reads it); its default 50 ms.
+
+use super::{Word, WordError};
+use crate::Rate;
+
+const FORM: &str = "a rate is a number with GB/s, MB/s, KB/s, B/s, Gb/s, Mb/s, Kb/s or b/s, and may be \
+     followed by @ and an interval (@20ms)";
+
+/// Default interval, microseconds.
+const INTERVAL_USECS: u32 = 50_000;
+
+/// Reads a rate.
+pub(super) fn parse_rate(word: Word<'_>) -> Result<Rate, WordError> {
+    let (speed, interval) = word.split('@');
+    let wrong = |what: Word<'_>, message: String| what.wrong(message).help(FORM);
+    let bytes_per_sec = speed_of(speed.text)
+        .ok_or_else(|| wrong(speed, format!("\"{}\" is no rate", speed.text)))?;
+    if bytes_per_sec == 0 || bytes_per_sec > u64::MAX / 1_000_000_000 {
+        return Err(speed.wrong(format!("the rate \"{}\" is out of range", speed.text)));
+    }
+    let interval_usecs = match interval {
+        None => INTERVAL_USECS,
+        Some(interval) => interval_of(interval.text)
+            .filter(|usecs| *usecs != 0)
+            .ok_or_else(|| wrong(interval, format!("\"{}\" is no interval", interval.text)))?,
+    };
+    let bytes = u128::from(bytes_per_sec) * u128::from(interval_usecs) / 1_000_000;
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if bytes == 0 {
+        let message = format!("with the rate \"{}\" not a byte may be sent", word.text);
+        return Err(word.wrong(message).help("raise the rate or the interval"));
+    }
+    Ok(Rate { bytes, interval_usecs })
+}
+
+fn split_digits(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at_checked(end)?;
+    Some((digits.parse().ok()?, unit))
+}
+
+fn speed_of(text: &str) -> Option<u64> {
+    let (number, unit) = split_digits(text)?;
+    let unit = unit.strip_suffix("/s")?;
+    let (scale, unit) = match unit.split_at_checked(1)? {
+        ("G", unit) => (1_000_000_000, unit),
+        ("M", unit) => (1_000_000, unit),
+        ("K", unit) => (1000, unit),
+        _ => (1, unit),
+    };
+    let number = number.checked_mul(scale)?;
+    match unit {
+        "B" => Some(number),
+        "b" => Some(number / 8),
+        _ => None,
+    }
+}
+
+fn interval_of(text: &str) -> Option<u32> {
+    let (number, unit) = split_digits(text)?;
+    let scale = match unit {
+        "us" => 1,
+        "ms" => 1000,
+        "s" | "" => 1_000_000,
+        _ => return None,
+    };
+    number.checked_mul(scale)?.try_into().ok()
+}
