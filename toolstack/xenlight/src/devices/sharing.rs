@@ -1,0 +1,190 @@
+//! Who else uses an image: other guests, and file systems mounted in domain 0.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::fs::makedev;
+use xenstore::Access;
+
+use super::DeviceError;
+use super::images::{Identity, Image, behind, parse_number};
+use crate::{Context, Paths};
+
+/// One use of a block device or file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Everything that it stands for: the device, and the file behind it.
+    pub identities: Vec<Identity>,
+    /// It writes.
+    pub writes: bool,
+    /// It was told to share (`w!`).
+    pub shares: bool,
+    /// Who: "guest web (domain 3) has it read-write as xvda".
+    pub text: String,
+    /// UUID path of the guest; uses within one guest do not conflict.
+    pub vm: Option<String>,
+}
+
+/// All uses that are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users(pub Vec<User>);
+
+impl Users {
+    /// Asks the store and the kernel.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn find(cx: &mut Context) -> Result<Self, DeviceError> {
+        let mut users = mounts(&cx.paths);
+        let base = "/local/domain/0/backend/vbd";
+        for domid in cx.store.try_list(base)?.unwrap_or_default() {
+            for devid in cx.store.try_list(&format!("{base}/{domid}"))?.unwrap_or_default() {
+                users.extend(guest(cx, &domid, &format!("{base}/{domid}/{devid}"))?);
+            }
+        }
+        Ok(Self(users))
+    }
+
+    /// The first use that does not go together with reading (and writing) `image` by the guest with
+    /// UUID path `vm`.
+    pub fn conflict(&self, image: &Image, write: bool, vm: Option<&str>) -> Option<&User> {
+        self.0.iter().find(|user| {
+            let same_guest = vm.is_some() && user.vm.as_deref() == vm;
+            let matters = write || (user.writes && !user.shares);
+            user.identities.contains(&image.identity) && matters && !same_guest
+        })
+    }
+}
+
+/// A guest's use, by its backend's directory.
+fn guest(cx: &mut Context, domid: &str, dir: &str) -> Result<Option<User>, DeviceError> {
+    let Some(number) = cx.store.try_read(&format!("{dir}/physical-device"))? else {
+        return Ok(None);
+    };
+    let Some((major, minor)) = parse_number(&number) else { return Ok(None) };
+    let mode = cx.store.try_read(&format!("{dir}/mode"))?.unwrap_or_default();
+    let dev = cx.store.try_read(&format!("{dir}/dev"))?.unwrap_or_default();
+    let home = format!("/local/domain/{domid}");
+    let name = cx.store.try_read(&format!("{home}/name"))?.unwrap_or_else(|| "?".to_owned());
+    let vm = cx.store.try_read(&format!("{home}/vm"))?;
+    let writes = mode.contains('w');
+    let how = if writes { "read-write" } else { "read-only" };
+    Ok(Some(User {
+        identities: identities(&cx.paths, major, minor),
+        writes,
+        shares: mode.contains('!'),
+        text: format!("guest {name} (domain {domid}) has it {how} as {dev}"),
+        vm,
+    }))
+}
+
+fn identities(paths: &Paths, major: u32, minor: u32) -> Vec<Identity> {
+    let mut all = vec![Identity::Device(makedev(major, minor))];
+    if major == 7 {
+        all.extend(behind(paths, minor).map(|image| image.identity));
+    }
+    all.extend(parts(paths, major, minor).map(Identity::Device));
+    all
+}
+
+/// Device numbers of the whole disk and of the partitions: who writes one, writes the others.
+fn parts(paths: &Paths, major: u32, minor: u32) -> impl Iterator<Item = u64> {
+    let own = paths.sys.join(format!("dev/block/{major}:{minor}"));
+    let whole = own.join("partition").exists().then(|| fs::canonicalize(&own).ok()).flatten();
+    let whole = whole.and_then(|path| device_of(path.parent()?));
+    let below = fs::read_dir(&own).into_iter().flatten().flatten();
+    let below = below.filter(|entry| entry.path().join("partition").exists());
+    let below: Vec<u64> = below.filter_map(|entry| device_of(&entry.path())).collect();
+    whole.into_iter().chain(below)
+}
+
+/// The number in a device's folder below `/sys`.
+fn device_of(folder: &Path) -> Option<u64> {
+    let text = fs::read_to_string(folder.join("dev")).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some(makedev(major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// File systems mounted in domain 0.
+fn mounts(paths: &Paths) -> Vec<User> {
+    let text = fs::read_to_string(paths.proc.join("self/mountinfo")).unwrap_or_default();
+    let mut users: Vec<User> = text.lines().filter_map(|line| mount(paths, line)).collect();
+    let swaps = fs::read_to_string(paths.proc.join("swaps")).unwrap_or_default();
+    for path in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
+        if let Ok(image) = super::images::look("", Path::new(path), false) {
+            users.push(User {
+                identities: vec![image.identity],
+                writes: true,
+                shares: false,
+                text: "domain 0 swaps to it".to_owned(),
+                vm: None,
+            });
+        }
+    }
+    users
+}
+
+/// A line of `mountinfo`: number, parent, device, root, mount point, options, ... - type, source, options.
+fn mount(paths: &Paths, line: &str) -> Option<User> {
+    let (left, right) = line.split_once(" - ")?;
+    let mut fields = left.split(' ').skip(2);
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
+    // File systems without a device have major 0.
+    if major == 0 {
+        return None;
+    }
+    let place = fields.nth(1)?.replace("\\040", " ");
+    // Whether the file system itself may write is said last.
+    let options = right.split(' ').nth(2)?;
+    let writes = options.split(',').any(|option| option == "rw");
+    let how = if writes { "read-write" } else { "read-only" };
+    Some(User {
+        identities: identities(paths, major, minor),
+        writes,
+        shares: false,
+        text: format!("domain 0 has it mounted {how} at {place}"),
+        vm: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(writes: bool, shares: bool, vm: Option<&str>) -> Users {
+        let vm = vm.map(str::to_owned);
+        let identities = vec![Identity::File(1, 2)];
+        Users(vec![User { identities, writes, shares, text: String::new(), vm }])
+    }
+
+    #[test]
+    fn readers_go_together_and_a_writer_goes_with_nobody() {
+        let image = Image { path: "/x".into(), identity: Identity::File(1, 2) };
+        let other = Image { path: "/y".into(), identity: Identity::File(1, 3) };
+        assert!(user(false, false, None).conflict(&image, false, None).is_none());
+        assert!(user(true, false, None).conflict(&image, false, None).is_some());
+        assert!(user(false, false, None).conflict(&image, true, None).is_some());
+        assert!(user(true, true, None).conflict(&image, false, None).is_none());
+        assert!(user(true, false, None).conflict(&other, true, None).is_none());
+    }
+
+    #[test]
+    fn uses_within_one_guest_do_not_conflict() {
+        let image = Image { path: "/x".into(), identity: Identity::File(1, 2) };
+        assert!(user(true, false, Some("/vm/a")).conflict(&image, true, Some("/vm/a")).is_none());
+        assert!(user(true, false, Some("/vm/a")).conflict(&image, true, Some("/vm/b")).is_some());
+    }
+
+    #[test]
+    fn a_mount_is_known_with_its_place_and_whether_it_writes() {
+        let paths = Paths::below(Path::new("/nowhere"));
+        let line =
+            "36 35 253:17 / /mnt/a\\040b rw,noatime shared:1 - ext4 /dev/x ro,errors=remount-ro";
+        let found = mount(&paths, line).unwrap();
+        assert_eq!(found.identities, [Identity::Device(makedev(253, 17))]);
+        assert_eq!(found.text, "domain 0 has it mounted read-only at /mnt/a b");
+        assert!(!found.writes);
+        assert_eq!(mount(&paths, "21 1 0:19 / /proc rw - proc proc rw"), None);
+    }
+}
