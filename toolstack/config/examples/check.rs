@@ -18,7 +18,14 @@ fn main() -> ExitCode {
     match checked {
         Ok(validated) => {
             eprint!("{}", xl_config::report(&validated.warnings, false));
-            println!("{:#?}", validated.config);
+            let mut config = validated.config;
+            let host =
+                xl_config::HostCpus { cpus: xl_config::CpuSet::first(8), nodes: Vec::new() };
+            if let Err(error) = config.resolve_cpus(&host) {
+                eprintln!("{error}");
+                return ExitCode::FAILURE;
+            }
+            print!("{}", config.to_json());
             ExitCode::SUCCESS
         }
         Err(errors) => {

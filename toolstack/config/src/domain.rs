@@ -6,7 +6,7 @@ mod vdev;
 pub use devices::{Access, BackendType, Disk, DiskFormat, Rate, Vfb, Vif, VifType};
 pub use vdev::Vdev;
 
-use crate::{CpuList, Uuid};
+use crate::{CpuList, CpuListError, HostCpus, Uuid};
 
 /// What a guest is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,14 @@ impl DomainConfig {
             Kind::Pv(pv) => Some(pv),
             Kind::Pvh(_) | Kind::Hvm(_) => None,
         }
+    }
+
+    /// Replaces lists of CPUs that depend on the host (`all`, `node:0`) by what they mean there.
+    pub fn resolve_cpus(&mut self, host: &HostCpus) -> Result<(), CpuListError> {
+        for list in self.hard_affinity.iter_mut().chain(&mut self.soft_affinity) {
+            *list = CpuList::of(&list.resolve(host)?);
+        }
+        Ok(())
     }
 
     /// A PV guest of 1 vCPU with nothing but a name and memory (KiB); the defaults of every key.

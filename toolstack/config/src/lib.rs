@@ -10,6 +10,7 @@ mod device;
 mod diagnostic;
 mod document;
 mod domain;
+mod json;
 mod keys;
 mod names;
 mod parser;
@@ -26,6 +27,7 @@ pub use domain::{
     Access, Action, BackendType, DeviceModel, Disk, DiskFormat, DomainConfig, Events, GrantVersion,
     Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType, Written,
 };
+pub use json::{JsonError, JsonForm, pretty};
 pub use keys::{Form, Guests, KEYS, Key, Status, key};
 pub use names::{Mac, ParseMacError, ParseUuidError, Uuid};
 pub use parser::{

@@ -31,7 +31,7 @@ pub struct Validated {
 }
 
 /// Memory of a guest whose file says nothing, KiB: libxl's default.
-const DEFAULT_MEMORY_KIB: u64 = 32 * 1024;
+pub(crate) const DEFAULT_MEMORY_KIB: u64 = 32 * 1024;
 
 /// Longest name of a guest, bytes.
 const MAX_NAME: usize = 255;

@@ -21,8 +21,8 @@ pub struct XlConf {
     pub vif_gatewaydev: Option<String>,
     /// Form of long outputs.
     pub output_format: OutputFormat,
-    /// First name for disks attached to dom0 for a boot loader.
-    pub blkdev_start: String,
+    /// First name for disks attached to dom0 for a boot loader; `None`: `xvda`.
+    pub blkdev_start: Option<String>,
     /// Memory is claimed before it is populated.
     pub claim_mode: bool,
     /// How domain numbers are chosen.
@@ -54,7 +54,7 @@ impl Default for XlConf {
             vif_backend: None,
             vif_gatewaydev: None,
             output_format: OutputFormat::Json,
-            blkdev_start: "xvda".to_owned(),
+            blkdev_start: None,
             claim_mode: true,
             domid_policy: DomidPolicy::Xen,
             grants: Grants::default(),

@@ -26,7 +26,6 @@ const MISTAKES: &[(&str, &str)] = &[
     ("vifs", "vif"),
     ("net", "vif"),
     ("network", "vif"),
-    ("interface", "vif"),
     ("bridge", "vif"),
     ("mac", "vif"),
     ("disks", "disk"),

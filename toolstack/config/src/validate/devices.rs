@@ -82,8 +82,9 @@ impl Check<'_> {
             self.faults(&value, faults);
             config.vfbs.push(vfb);
         }
-        // A PV guest's top-level keys describe one more frame buffer where they ask for VNC.
-        if self.flag("vnc") == Some(true) && config.pv().is_some() {
+        // A PV guest's top-level keys describe a frame buffer where they ask for VNC and no `vfb`
+        // stands beside them.
+        if self.flag("vnc") == Some(true) && !self.has("vfb") && config.pv().is_some() {
             config.vfbs.push(Vfb {
                 vnc: Some(true),
                 vnc_listen: self.text("vnclisten"),
