@@ -4,6 +4,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`build`] | a PV domain from a kernel file: memory, start, first registers |
 //! | [`create`] | a guest from a [`xl_config::DomainConfig`], whole or not at all |
 //! | [`devices`] | disks, network interfaces, consoles: attach, detach, list |
 //! | [`hotplug`] | the handler in the backend's domain, and scripts |
@@ -14,6 +15,7 @@
 //! | [`userdata`] | the stored configuration of a running guest |
 //! | [`tree`] | a guest's nodes in the store, as data |
 
+pub mod build;
 mod context;
 pub mod devices;
 pub mod hotplug;
