@@ -7,6 +7,7 @@ mod anchors;
 mod apt;
 mod bench;
 mod branches;
+mod cells;
 mod compile;
 mod cpio;
 mod demo;

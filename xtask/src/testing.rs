@@ -14,7 +14,7 @@ use crate::anchors::Anchors;
 use crate::qemu::guests;
 use crate::qemu::tests::{self, Test, World};
 use crate::suite::Suite;
-use crate::{compile, image, mutants, paths, process, setup};
+use crate::{cells, compile, image, mutants, paths, process, setup};
 
 /// For one stage of compiling and running on the host.
 const STAGE_LIMIT: Duration = Duration::from_secs(1800);
@@ -33,8 +33,9 @@ pub struct Args {
     /// Only the tests in QEMU.
     #[arg(long, conflicts_with = "host_only")]
     qemu_only: bool,
-    /// Run {this, Debian's} hypervisor with {these, Debian's} tools: not there yet.
-    #[arg(long, hide = true)]
+    /// Only the four cells: one script under {this, Debian's} hypervisor with {these, Debian's}
+    /// tools, and what it prints compared.
+    #[arg(long)]
     cells: bool,
     /// Test another hypervisor: a file, or `reference` to try the tests themselves.
     #[arg(long)]
@@ -68,35 +69,59 @@ impl Score {
             self.names.push(name.to_owned());
         }
     }
+
+    /// Says how it stands; ends the program when anything failed.
+    fn end(&self) -> Result<()> {
+        if !self.names.is_empty() {
+            println!("failed:");
+            self.names.iter().for_each(|name| println!("    {name}"));
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+        match self.failed {
+            0 if self.passed == 0 => bail!("no test ran"),
+            0 => Ok(()),
+            _ => std::process::exit(1),
+        }
+    }
+}
+
+/// The four cells, told as tests.
+fn four_cells(show: bool, score: &mut Score) {
+    println!("== the four cells");
+    let start = Instant::now();
+    match cells::run(show) {
+        Ok(verdicts) => {
+            for (name, result) in verdicts {
+                report(&name, start.elapsed(), &result);
+                score.count(&name, result.is_ok());
+            }
+        }
+        Err(error) => {
+            println!("   {error:#}");
+            score.count("the four cells can be run", false);
+        }
+    }
 }
 
 /// Runs `test`.
 pub fn main(args: &Args) -> Result<()> {
-    if args.cells {
-        bail!("--cells has nothing to run yet: the tools in Rust are not there");
-    }
     if args.list {
         tests::all()?.iter().flat_map(Test::sentences).for_each(|name| println!("{name}"));
         mutants::list("")?.iter().for_each(|mutation| println!("{}", mutation.sentence()));
         return Ok(());
     }
     let mut score = Score::default();
+    if args.cells {
+        four_cells(args.show, &mut score);
+        return score.end();
+    }
     if !args.qemu_only && args.filter.is_none() {
         host(&mut score);
     }
     if !args.host_only {
         in_qemu(args, &mut score);
     }
-    if !score.names.is_empty() {
-        println!("failed:");
-        score.names.iter().for_each(|name| println!("    {name}"));
-    }
-    println!("{} passed, {} failed", score.passed, score.failed);
-    match score.failed {
-        0 if score.passed == 0 => bail!("no test ran"),
-        0 => Ok(()),
-        _ => std::process::exit(1),
-    }
+    score.end()
 }
 
 /// What needs no QEMU.

@@ -29,6 +29,15 @@ impl Counts {
     pub fn written(&self) -> usize {
         self.blocks + self.functions + self.impls + self.externs
     }
+
+    /// Takes another target's counts in.
+    pub fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.functions += other.functions;
+        self.impls += other.impls;
+        self.externs += other.externs;
+        self.derived += other.derived;
+    }
 }
 
 /// Counts in a crate's expanded text.
