@@ -78,6 +78,11 @@ pub struct Written {
     pub max_vcpus: bool,
     /// `memory` or `maxmem`.
     pub memory: bool,
+    /// Something that keeps libxl from choosing NUMA nodes: `cpus` as a list, or `cpus_soft`.
+    pub placement: bool,
+    /// Not written but settled by `xl.conf`: `claim_mode` and `run_hotplug_scripts`. Only what
+    /// libxl keeps of dom0 has neither.
+    pub host: bool,
 }
 
 impl DomainConfig {
@@ -126,7 +131,7 @@ impl DomainConfig {
             run_hotplug_scripts: true,
             blkdev_start: None,
             device_model: DeviceModel::default(),
-            written: Written { memory: true, ..Written::default() },
+            written: Written { memory: true, host: true, ..Written::default() },
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Validation, `xl help`, the manual page and the tests are made from this one table.
 
+mod host;
 mod known_mistakes;
 mod table;
 
+pub use host::HOST_KEYS;
 pub(crate) use known_mistakes::meant;
 pub use table::KEYS;
 

@@ -5,6 +5,7 @@
 //! whether what the configuration names is there. All three answer with [`Diagnostic`]s,
 //! which [`report`] prints.
 
+mod cpupool;
 mod cpus;
 mod device;
 mod diagnostic;
@@ -19,6 +20,7 @@ mod source;
 mod validate;
 mod xlconf;
 
+pub use cpupool::{POOL_KEYS, PoolConfig, PoolCpus};
 pub use cpus::{CpuList, CpuListError, CpuSet, HostCpus, MAX_CPU};
 pub use device::{Grade, WordError};
 pub use diagnostic::{Diagnostic, Errors, Severity, report};
@@ -28,7 +30,7 @@ pub use domain::{
     Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType, Written,
 };
 pub use json::{JsonError, JsonForm, pretty};
-pub use keys::{Form, Guests, KEYS, Key, Status, key};
+pub use keys::{Form, Guests, HOST_KEYS, KEYS, Key, Status, key};
 pub use names::{Mac, ParseMacError, ParseUuidError, Uuid};
 pub use parser::{
     COMMAND_LINE, MAX_ERRORS, MAX_TEXT, parse, parse_bytes, parse_sources, parse_with_words,

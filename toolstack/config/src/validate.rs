@@ -6,8 +6,8 @@ mod processors;
 mod typed;
 mod values;
 
-use crate::document::{Document, Setting};
-use crate::keys::Guests;
+use crate::document::{Document, Setting, ValueKind};
+use crate::keys::{Guests, KEYS, Key};
 use crate::{
     Action, Diagnostic, DomainConfig, Errors, Events, GrantVersion, Grants, Hvm, Kind, Pv, Pvh,
     Uuid, Written,
@@ -43,21 +43,24 @@ const FIRMWARE_DIR: &str = "/usr/lib/xen-4.20/boot";
 pub fn validate(document: &Document, lax: &Lax) -> Result<Validated, Errors> {
     let mut diagnostics = Vec::new();
     let settings = document.settle(&mut diagnostics);
-    let mut check = Check { document, settings, diagnostics, lax: *lax };
+    let mut check = Check { document, table: KEYS, settings, diagnostics, lax: *lax };
     let config = check.config();
-    let diagnostics = check.diagnostics;
-    match config {
-        Some(config) if !diagnostics.iter().any(Diagnostic::is_error) => {
-            Ok(Validated { config, warnings: diagnostics })
-        }
-        _ => Err(Errors(diagnostics)),
-    }
+    let (config, warnings) = check.end(config)?;
+    Ok(Validated { config, warnings })
+}
+
+/// In the order of the places that they are about.
+fn sorted(document: &Document, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let source = |name: &str| document.sources.iter().position(|source| source.name == name);
+    diagnostics.sort_by_key(|one| (source(&one.file), one.line, one.column));
+    diagnostics
 }
 
 /// The validation of one document. After the pass over the table, `settings` holds only keys
 /// that are known, of the right type and in range, so that taking a value cannot fail.
-struct Check<'a> {
+pub(crate) struct Check<'a> {
     document: &'a Document,
+    table: &'static [Key],
     settings: Vec<Setting>,
     diagnostics: Vec<Diagnostic>,
     lax: Lax,
@@ -89,11 +92,32 @@ impl Type {
     }
 }
 
+impl<'a> Check<'a> {
+    /// A document held against a table that is not that of guests.
+    pub(crate) fn of(document: &'a Document, table: &'static [Key], lax: Lax) -> Self {
+        let mut diagnostics = Vec::new();
+        let settings = document.settle(&mut diagnostics);
+        let mut check = Self { document, table, settings, diagnostics, lax };
+        check.typed(Type::Pv);
+        check
+    }
+
+    /// What was made of the document with its warnings, or what is wrong with it.
+    pub(crate) fn end<T>(self, made: T) -> Result<(T, Vec<Diagnostic>), Errors> {
+        let diagnostics = sorted(self.document, self.diagnostics);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            Err(Errors(diagnostics))
+        } else {
+            Ok((made, diagnostics))
+        }
+    }
+}
+
 impl Check<'_> {
-    fn config(&mut self) -> Option<DomainConfig> {
+    fn config(&mut self) -> DomainConfig {
         let kind = self.guest_type();
         self.typed(kind);
-        let name = self.name();
+        let name = self.name("the guest");
         let vcpus = self.small("vcpus");
         let max_vcpus = self.small("maxvcpus");
         let (memory_kib, max_memory_kib) = self.memory();
@@ -105,6 +129,9 @@ impl Check<'_> {
             vcpus: vcpus.is_some(),
             max_vcpus: max_vcpus.is_some(),
             memory: self.has("memory") || self.has("maxmem"),
+            placement: self.has("cpus_soft")
+                || self.value("cpus").is_some_and(|v| matches!(v.kind, ValueKind::List(_))),
+            host: true,
         };
         config.max_vcpus = max_vcpus.or(vcpus).unwrap_or(1);
         config.vcpus = vcpus.unwrap_or(1);
@@ -139,7 +166,7 @@ impl Check<'_> {
         config.events = self.events();
         self.processors(&mut config);
         self.devices(&mut config);
-        Some(config)
+        config
     }
 
     /// `type` and its old form `builder`. What is wrong with their types is said by the table's pass.
@@ -166,31 +193,30 @@ impl Check<'_> {
         kind.or(builder).unwrap_or(Type::Pv)
     }
 
-    fn name(&mut self) -> Option<String> {
+    pub(crate) fn name(&mut self, what: &str) -> Option<String> {
         if !self.has("name") {
             // A name that was refused by its type is not missing.
             if self.document.value("name").is_none() {
-                let error = Diagnostic::error(self.document.file(), "the guest has no name");
-                self.diagnostics.push(error.help("add: name = \"guest\""));
+                let error = Diagnostic::error(self.document.file(), format!("{what} has no name"));
+                self.diagnostics.push(error.help("add: name = \"...\""));
             }
             return None;
         }
         let name = self.text("name")?;
         let wrong = if name.is_empty() {
-            Some("the guest's name is empty".to_owned())
+            Some(format!("{what}'s name is empty"))
         } else if name.len() > MAX_NAME {
-            Some(format!("the guest's name has {} bytes, more than {MAX_NAME}", name.len()))
+            Some(format!("{what}'s name has {} bytes, more than {MAX_NAME}", name.len()))
         } else {
             let forbidden = name.chars().find(|c| *c == '/' || c.is_control());
-            forbidden.map(|c| format!("the guest's name must not have {c:?} in it"))
+            forbidden.map(|c| format!("{what}'s name must not have {c:?} in it"))
         };
         if let Some(wrong) = wrong {
             self.fail("name", wrong, None);
             return None;
         }
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
-            let message =
-                format!("commands take \"{name}\" for the number of a guest, not for its name");
+            let message = format!("commands take \"{name}\" for a number, not for a name");
             self.warn("name", message, None);
         }
         Some(name)
@@ -329,39 +355,39 @@ impl Check<'_> {
         }
     }
 
-    fn value(&self, key: &str) -> Option<&crate::Value> {
+    pub(crate) fn value(&self, key: &str) -> Option<&crate::Value> {
         self.settings.iter().find(|setting| setting.key == key).map(|setting| &setting.value)
     }
 
-    fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.value(key).is_some()
     }
 
-    fn text(&self, key: &str) -> Option<String> {
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
         self.value(key).and_then(|value| values::text_of(self.document, value))
     }
 
-    fn texts(&self, key: &str) -> Vec<String> {
+    pub(crate) fn texts(&self, key: &str) -> Vec<String> {
         self.value(key).map(|value| values::texts_of(self.document, value)).unwrap_or_default()
     }
 
-    fn number(&self, key: &str) -> Option<u64> {
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
         match number_of(self.value(key)?) {
             Found::Number(number) => Some(number),
             _ => None,
         }
     }
 
-    fn small<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
+    pub(crate) fn small<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
         self.number(key).and_then(|number| number.try_into().ok())
     }
 
-    fn flag(&self, key: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         self.value(key).and_then(truth_of)
     }
 
     /// An error at a key's value.
-    fn fail(&mut self, key: &str, message: String, help: Option<&str>) {
+    pub(crate) fn fail(&mut self, key: &str, message: String, help: Option<&str>) {
         let span = self.value(key).map(|value| value.span).unwrap_or_default();
         let mut error = self.document.error(span, message);
         error.help = help.map(str::to_owned);

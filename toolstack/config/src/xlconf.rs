@@ -1,5 +1,7 @@
 //! `xl.conf`: what holds for the whole host.
 
+mod read;
+
 use crate::{CpuList, Grants};
 
 /// What `xl.conf` says; [`Default`]: what holds where it says nothing.
@@ -37,10 +39,6 @@ pub struct XlConf {
     pub cpumask_pv: Option<CpuList>,
     /// Boot loaders run without privileges.
     pub bootloader_restrict: Option<bool>,
-    /// Script of Remus's network buffer.
-    pub remus_netbufscript: Option<String>,
-    /// Script of COLO's proxy.
-    pub colo_proxyscript: Option<String>,
 }
 
 impl Default for XlConf {
@@ -62,8 +60,6 @@ impl Default for XlConf {
             cpumask_hvm: None,
             cpumask_pv: None,
             bootloader_restrict: None,
-            remus_netbufscript: None,
-            colo_proxyscript: None,
         }
     }
 }

@@ -50,6 +50,7 @@ struct Reading<'a> {
     prefix_script: Option<String>,
     old: bool,
     position: usize,
+    given_up: bool,
     cdrom: bool,
     direct_io_safe: bool,
     discard: Option<bool>,
@@ -70,6 +71,9 @@ pub(crate) fn parse_disk(text: &str) -> (Option<Disk>, Vec<WordError>) {
             break;
         }
         let (word, after) = here.split(',');
+        if reading.given_up {
+            break;
+        }
         reading.word(word.trim(), after.is_none());
         rest = after;
     }
@@ -127,6 +131,10 @@ impl<'a> Reading<'a> {
             }
             _ if empty => {}
             (0, _) => put(&mut self.target, word, "target", &mut self.faults),
+            (1, false) if is_old_vdev(word) => {
+                self.old = true;
+                self.old_vdev(word);
+            }
             (1, false) => put(&mut self.format, word, "format", &mut self.faults),
             (2, false) => put(&mut self.vdev, word, "vdev", &mut self.faults),
             (1, true) => self.old_vdev(word),
@@ -153,6 +161,16 @@ impl<'a> Reading<'a> {
             None => word,
         };
         let (vdev, devtype) = word.split(':');
+        if DiskFormat::from_name(vdev.text).is_some() {
+            let fault =
+                vdev.wrong(format!("the format \"{}\" where the vdev must stand", vdev.text));
+            self.faults.push(fault.help(
+                "after a prefix such as phy: or file: the order is TARGET,VDEV,ACCESS; \
+                 leave the prefix out, or the format",
+            ));
+            self.given_up = true;
+            return;
+        }
         put(&mut self.vdev, vdev, "vdev", &mut self.faults);
         if let Some(devtype) = devtype {
             put(&mut self.devtype, devtype, "devtype", &mut self.faults);
@@ -270,13 +288,7 @@ impl<'a> Reading<'a> {
                 "w!" | "rw!" => Access::Shared,
                 text => {
                     let fault = word.wrong(format!("unknown access \"{text}\""));
-                    let help = if Vdev::parse(text).is_some() && self.old {
-                        "after a prefix such as phy: or file: the order is TARGET,VDEV,ACCESS; \
-                         leave the prefix out, or the format"
-                            .to_owned()
-                    } else {
-                        known(&text.to_lowercase(), &ACCESSES)
-                    };
+                    let help = known(&text.to_lowercase(), &ACCESSES);
                     self.faults.push(fault.help(help));
                     return Access::ReadOnly;
                 }
@@ -333,6 +345,13 @@ impl<'a> Reading<'a> {
         }
         vdev
     }
+}
+
+/// `hdc:cdrom` where the format stands: the old order without a prefix.
+fn is_old_vdev(word: Word<'_>) -> bool {
+    word.text
+        .split_once(':')
+        .is_some_and(|(vdev, kind)| Vdev::parse(vdev).is_some() && matches!(kind, "cdrom" | "disk"))
 }
 
 fn unknown_prefix(prefix: Word<'_>, after: Word<'_>) -> WordError {

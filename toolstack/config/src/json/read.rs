@@ -202,8 +202,13 @@ pub(super) fn domain(value: &Value) -> Result<DomainConfig, JsonError> {
 fn processors(config: &mut DomainConfig, build: &Fields<'_>) -> Result<(), JsonError> {
     let max = build.number::<u32>("max_vcpus")?;
     let available = build.list("avail_vcpus")?;
-    config.written =
-        Written { vcpus: !available.is_empty(), max_vcpus: max.is_some(), memory: false };
+    config.written = Written {
+        vcpus: !available.is_empty(),
+        max_vcpus: max.is_some(),
+        memory: false,
+        placement: build.truth("numa_placement")? == Some(false),
+        host: build.get("claim_mode").is_some(),
+    };
     config.max_vcpus = max.unwrap_or(1);
     if config.max_vcpus == 0 || config.max_vcpus > crate::MAX_CPU + 1 {
         return Err(build.wrong("max_vcpus"));

@@ -89,7 +89,7 @@ fn create_info(config: &DomainConfig, form: JsonForm) -> Value {
     }
     fields.some("uuid", config.uuid.map(|uuid| uuid.to_string()));
     fields.some("pool_name", config.pool.as_deref());
-    fields.truth("run_hotplug_scripts", Some(config.run_hotplug_scripts));
+    fields.truth("run_hotplug_scripts", config.written.host.then_some(config.run_hotplug_scripts));
     fields.truth("driver_domain", config.driver_domain);
     fields.value()
 }
@@ -114,7 +114,7 @@ fn build_info(config: &DomainConfig, form: JsonForm) -> Value {
     }
     fields.list("vcpu_hard_affinity", affinity(&config.hard_affinity));
     fields.list("vcpu_soft_affinity", affinity(&config.soft_affinity));
-    if !config.hard_affinity.is_empty() || !config.soft_affinity.is_empty() {
+    if written.placement {
         fields.truth("numa_placement", Some(false));
     }
     if config.tsc_mode != TscMode::Default {
@@ -141,7 +141,7 @@ fn build_info(config: &DomainConfig, form: JsonForm) -> Value {
     scheduler.some("weight", config.weight);
     scheduler.some("cap", config.cap);
     fields.set("sched_params", scheduler.value());
-    fields.truth("claim_mode", Some(config.claim_mode));
+    fields.truth("claim_mode", written.host.then_some(config.claim_mode));
     fields.some("event_channels", config.max_event_channels);
     if let Some(pv) = config.pv() {
         boot(&mut fields, pv);

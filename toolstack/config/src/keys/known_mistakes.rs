@@ -1,5 +1,7 @@
 //! Keys that people write and that are none: what they mean.
 
+use super::Key;
+
 /// What a name that is no key stands for.
 const MISTAKES: &[(&str, &str)] = &[
     ("initrd", "ramdisk"),
@@ -58,13 +60,12 @@ const MISTAKES: &[(&str, &str)] = &[
     ("vncpassword", "vncpasswd"),
 ];
 
-/// The key that is meant by a name that is none.
-pub(crate) fn meant(name: &str) -> Option<&'static str> {
-    MISTAKES
-        .iter()
-        .find(|(wrong, _)| *wrong == name)
-        .map(|(_, right)| *right)
-        .or_else(|| crate::similar::nearest(name, super::KEYS.iter().map(|key| key.name)))
+/// The key of a table that is meant by a name that is none.
+pub(crate) fn meant(name: &str, table: &'static [Key]) -> Option<&'static str> {
+    let mistake = MISTAKES.iter().find(|(wrong, _)| *wrong == name).map(|(_, right)| *right);
+    mistake
+        .filter(|right| table.iter().any(|key| key.name == *right))
+        .or_else(|| crate::similar::nearest(name, table.iter().map(|key| key.name)))
 }
 
 #[cfg(test)]
@@ -81,10 +82,10 @@ mod tests {
 
     #[test]
     fn a_near_name_is_found_where_no_mistake_is_known() {
-        assert_eq!(meant("initrd"), Some("ramdisk"));
-        assert_eq!(meant("kernal"), Some("kernel"));
-        assert_eq!(meant("memroy"), Some("memory"));
-        assert_eq!(meant("on_power_off"), Some("on_poweroff"));
-        assert_eq!(meant("qqqq"), None);
+        assert_eq!(meant("initrd", crate::KEYS), Some("ramdisk"));
+        assert_eq!(meant("kernal", crate::KEYS), Some("kernel"));
+        assert_eq!(meant("memroy", crate::KEYS), Some("memory"));
+        assert_eq!(meant("on_power_off", crate::KEYS), Some("on_poweroff"));
+        assert_eq!(meant("qqqq", crate::KEYS), None);
     }
 }

@@ -29,7 +29,7 @@ impl Check<'_> {
         items.iter().take(vcpus).filter_map(|item| self.cpu_list(key, item)).collect()
     }
 
-    fn cpu_list(&mut self, key: &str, value: &Value) -> Option<CpuList> {
+    pub(crate) fn cpu_list(&mut self, key: &str, value: &Value) -> Option<CpuList> {
         let Some(text) = text_of(self.document, value) else {
             let message = format!("the elements of \"{key}\" are CPUs: \"0-3,5\"");
             self.diagnostics.push(self.document.error(value.span, message));

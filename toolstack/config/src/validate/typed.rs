@@ -11,7 +11,8 @@ impl Check<'_> {
     pub(super) fn typed(&mut self, kind: Type) {
         let settings = std::mem::take(&mut self.settings);
         for setting in settings {
-            let Some(key) = keys::key(&setting.key) else {
+            let table = self.table;
+            let Some(key) = table.iter().find(|key| key.name == setting.key) else {
                 self.unknown(&setting);
                 continue;
             };
@@ -24,7 +25,11 @@ impl Check<'_> {
     fn unknown(&mut self, setting: &Setting) {
         let message = format!("unknown key \"{}\"", setting.key);
         let mut error = self.document.error(setting.span, message);
-        error.help = keys::meant(&setting.key).map(|key| format!("did you mean \"{key}\"?"));
+        error.help = if keys::HOST_KEYS.iter().any(|key| key.name == setting.key) {
+            Some("it belongs into /etc/xen/xl.conf".to_owned())
+        } else {
+            keys::meant(&setting.key, self.table).map(|key| format!("did you mean \"{key}\"?"))
+        };
         if self.lax.unknown {
             error.severity = Severity::Warning;
         } else if error.help.is_none() {
@@ -116,7 +121,14 @@ impl Check<'_> {
 
     fn wrong_bare(&self, key: &Key, value: &Value, text: &str) -> Diagnostic {
         let message = format!("\"{}\" takes {}", key.name, key.form.words());
-        self.document.error(value.span, message).help(quotes_missing(key.name, text))
+        // Words of the command line lose their quotes to the shell.
+        let help = match self.document.sources.get(value.span.source) {
+            Some(source) if source.name == crate::COMMAND_LINE => {
+                format!("quote it for the shell as well: '{}=\"{text}\"'", key.name)
+            }
+            _ => quotes_missing(key.name, text),
+        };
+        self.document.error(value.span, message).help(help)
     }
 
     fn text_form(&self, key: &Key, value: &Value) -> Option<Diagnostic> {
