@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use crate::image::{Recipe, Toolstack};
 use crate::qemu::tests::{BOOT, log_path};
 use crate::qemu::{Console, Machine, machine::hypervisor_args};
 use crate::suite::Suite;
-use crate::{compile, image, setup, userland};
+use crate::{compile, setup, userland};
 
 /// Whose tools.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,7 +114,9 @@ fn machine(args: &Args, name: &str) -> Result<Machine> {
     }
     let extra: Vec<(&str, &[u8])> =
         files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
-    let images = image::build_beside(&anchors, name, &extra, &own)?;
+    let recipe =
+        Recipe { toolstack: Toolstack::Both(&own), extra: &extra, ..Recipe::new(&anchors, name) };
+    let images = recipe.make()?;
     let mut machine = Machine::new(Some(&hypervisor), &anchors.vmlinuz());
     machine.initrd = Some(images.dom0);
     machine.smp = args.smp;

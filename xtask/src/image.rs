@@ -62,6 +62,17 @@ const STORE_TOOLS: &[&str] = &["read", "write", "list", "rm", "ls", "exists", "w
 /// Asked of busybox before it has installed its own links.
 const FIRST_APPLETS: &[&str] = &["sh", "mount"];
 
+/// Whose toolstack dom0 has.
+#[derive(Clone, Copy)]
+pub enum Toolstack<'a> {
+    /// The distribution's.
+    Distribution,
+    /// Ours.
+    Own(&'a [Built]),
+    /// Both, to compare: `TOOLS=rust` on dom0's command line picks ours.
+    Both(&'a [Built]),
+}
+
 /// What a boot needs besides the hypervisor.
 pub struct Images {
     /// dom0's first file system.
@@ -70,53 +81,51 @@ pub struct Images {
     pub guest: PathBuf,
 }
 
-/// Makes both images of a suite; cheap enough to do each time, so they are never stale.
-pub fn build(anchors: &Anchors) -> Result<Images> {
-    build_with(anchors, anchors.suite.name(), &[])
+/// What images are made of; cheap enough to make each time, so they are never stale.
+pub struct Recipe<'a> {
+    /// Whose kernel and modules.
+    pub kernel: &'a Anchors,
+    /// Whose user space.
+    pub user: &'a Anchors,
+    /// Name of the folder that they are kept in.
+    pub name: &'a str,
+    /// Whose toolstack.
+    pub toolstack: Toolstack<'a>,
+    /// Further programs `(path, bytes)` in both images.
+    pub extra: &'a [(&'a str, &'a [u8])],
 }
 
-/// The same under a name of its own, with further programs `(path, bytes)` in both.
-pub fn build_with(anchors: &Anchors, name: &str, extra: &[(&str, &[u8])]) -> Result<Images> {
-    build_from(anchors, anchors, name, extra, &[])
-}
+impl<'a> Recipe<'a> {
+    /// One suite's kernel and toolstack.
+    pub fn new(anchors: &'a Anchors, name: &'a str) -> Self {
+        let toolstack = Toolstack::Distribution;
+        Self { kernel: anchors, user: anchors, name, toolstack, extra: &[] }
+    }
 
-/// The same with our own tools beside the distribution's: `TOOLS=rust` on dom0's command line picks
-/// ours.
-pub fn build_beside(
-    anchors: &Anchors,
-    name: &str,
-    extra: &[(&str, &[u8])],
-    own: &[Built],
-) -> Result<Images> {
-    build_from(anchors, anchors, name, extra, own)
-}
+    /// Makes both images.
+    pub fn make(&self) -> Result<Images> {
+        let folder = paths::images().join(self.name);
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let images = Images { dom0: folder.join("dom0.cpio"), guest: folder.join("guest.cpio") };
+        let modules = Modules::new(&self.kernel.kernel_root())?;
+        let source = Source { root: self.user.root(), suite: self.user.suite };
 
-/// One suite's kernel and modules with another one's tools.
-pub fn build_mixed(kernel: &Anchors, tools: &Anchors) -> Result<Images> {
-    build_from(kernel, tools, &format!("{}-{}", kernel.suite, tools.suite), &[], &[])
-}
-
-fn build_from(
-    kernel: &Anchors,
-    tools: &Anchors,
-    name: &str,
-    extra: &[(&str, &[u8])],
-    own: &[Built],
-) -> Result<Images> {
-    let folder = paths::images().join(name);
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let images = Images { dom0: folder.join("dom0.cpio"), guest: folder.join("guest.cpio") };
-    let modules = Modules::new(&kernel.kernel_root())?;
-    let source = Source { root: tools.root(), suite: tools.suite };
-
-    let guest = guest(&source, &modules, extra).context("make the guest's image")?;
-    store(&images.guest, &guest)?;
-    let kernel = fs::read(kernel.vmlinuz()).context("read the kernel image")?;
-    let mut dom0 = dom0(&source, &modules, kernel, guest).context("make dom0's image")?;
-    add_own(&mut dom0, own);
-    add(&mut dom0, extra);
-    store(&images.dom0, &dom0.pack()?)?;
-    Ok(images)
+        let guest = guest(&source, &modules, self.extra).context("make the guest's image")?;
+        store(&images.guest, &guest)?;
+        let kernel = fs::read(self.kernel.vmlinuz()).context("read the kernel image")?;
+        let mut dom0 = dom0(&source, &modules, kernel, guest).context("make dom0's image")?;
+        match self.toolstack {
+            Toolstack::Distribution => source.toolstack(&mut dom0)?,
+            Toolstack::Own(own) => add_own(&mut dom0, own),
+            Toolstack::Both(own) => {
+                source.toolstack(&mut dom0)?;
+                add_own(&mut dom0, own);
+            }
+        }
+        add(&mut dom0, self.extra);
+        store(&images.dom0, &dom0.pack()?)?;
+        Ok(images)
+    }
 }
 
 /// Writes beside and renames, and only what changed.
@@ -139,27 +148,10 @@ fn guest(source: &Source, modules: &Modules, extra: &[(&str, &[u8])]) -> Result<
 
 fn dom0(source: &Source, modules: &Modules, kernel: Vec<u8>, guest: Vec<u8>) -> Result<Archive> {
     let mut archive = source.skeleton()?;
-    let own = format!("usr/lib/xen-{}", source.suite.xen_version());
-    archive.link("usr/lib/xen", &format!("xen-{}", source.suite.xen_version()));
-    let mut found = 0;
-    for tool in TOOLS {
-        let path = format!("{own}/bin/{tool}");
-        if source.root.join(&path).is_file() {
-            source.program(&mut archive, &path)?;
-            found += 1;
-        }
-    }
-    if found == 0 {
-        bail!("no tool of the C toolstack below {}", source.root.join(own).display());
-    }
-    for tool in STORE_TOOLS {
-        source.program(&mut archive, &format!("usr/bin/xenstore-{tool}"))?;
-    }
-    // The hotplug scripts are written for bash and lock with flock; xl's threads end by libgcc.
+    // The hotplug scripts are written for bash and lock with flock.
     for program in ["usr/bin/bash", "usr/bin/flock"] {
         source.program(&mut archive, program)?;
     }
-    source.library(&mut archive, "libgcc_s.so.1")?;
     source.tree(&mut archive, "etc/xen/scripts")?;
     archive.file("etc/xen/xl.conf", "autoballoon=\"off\"\nlockfile=\"/run/lock/xl\"\n", false);
     for folder in ["var/log/xen/console", "var/lib/xen/dump", "var/lib/xen/save"] {
@@ -233,6 +225,28 @@ impl Source {
             archive.link(&format!("usr/bin/{name}"), "busybox");
         }
         Ok(archive)
+    }
+
+    /// The distribution's toolstack.
+    fn toolstack(&self, archive: &mut Archive) -> Result<()> {
+        let own = format!("usr/lib/xen-{}", self.suite.xen_version());
+        archive.link("usr/lib/xen", &format!("xen-{}", self.suite.xen_version()));
+        let mut found = 0;
+        for tool in TOOLS {
+            let path = format!("{own}/bin/{tool}");
+            if self.root.join(&path).is_file() {
+                self.program(archive, &path)?;
+                found += 1;
+            }
+        }
+        if found == 0 {
+            bail!("no tool of the C toolstack below {}", self.root.join(own).display());
+        }
+        for tool in STORE_TOOLS {
+            self.program(archive, &format!("usr/bin/xenstore-{tool}"))?;
+        }
+        // xl's threads end by it.
+        self.library(archive, "libgcc_s.so.1")
     }
 
     /// A file by its path in a merged-/usr system; packages may still have it without `usr/`.

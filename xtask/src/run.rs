@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::anchors::Anchors;
+use crate::exec::Tools;
+use crate::image::{Recipe, Toolstack};
 use crate::qemu::Machine;
 use crate::qemu::machine::{Icount, hypervisor_args};
 use crate::suite::Suite;
-use crate::{compile, image, setup};
+use crate::{compile, setup, userland};
 
 /// Arguments of `run`.
 #[derive(clap::Args, Clone)]
@@ -25,6 +28,9 @@ pub struct Args {
     /// Whose kernel and tools are dom0.
     #[arg(long, value_enum, default_value_t = Suite::Trixie)]
     pub suite: Suite,
+    /// Whose tools dom0 has.
+    #[arg(long, value_enum, default_value_t = Tools::Rust)]
+    pub tools: Tools,
     /// Appended to the hypervisor's command line.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub cmdline: String,
@@ -84,10 +90,11 @@ pub fn machine(args: &Args) -> Result<Machine> {
         (Some(path), _) => Some(path.clone()),
         // A program of one's own in the kernel's place has no use for dom0's files.
         (None, Some(_)) => None,
-        (None, None) => Some(image::build(&anchors)?.dom0),
+        (None, None) => Some(dom0(&anchors, args.tools)?),
     };
     let console = if hypervisor.is_some() { "console=hvc0" } else { "console=ttyS0" };
-    machine.kernel_args = join(&[console, &args.guest_cmdline]);
+    let tools = format!("TOOLS={}", args.tools.word());
+    machine.kernel_args = join(&[console, &tools, &args.guest_cmdline]);
     machine.hypervisor_args = join(&[&hypervisor_args(args.dom0_mem), &args.cmdline]);
     machine.smp = args.smp;
     machine.mem = args.mem;
@@ -104,6 +111,20 @@ pub fn machine(args: &Args) -> Result<Machine> {
         }
     }
     Ok(machine)
+}
+
+/// dom0's first file system, with the tools that are asked for and no others.
+fn dom0(anchors: &Anchors, tools: Tools) -> Result<PathBuf> {
+    let own = match tools {
+        Tools::Rust => userland::build()?,
+        Tools::C => Vec::new(),
+    };
+    let toolstack = match tools {
+        Tools::Rust => Toolstack::Own(&own),
+        Tools::C => Toolstack::Distribution,
+    };
+    let name = format!("{}-{}", anchors.suite.name(), tools.word());
+    Ok(Recipe { toolstack, ..Recipe::new(anchors, &name) }.make()?.dom0)
 }
 
 fn join(words: &[&str]) -> String {

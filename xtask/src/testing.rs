@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::anchors::Anchors;
+use crate::image::{Recipe, Toolstack};
 use crate::qemu::guests;
 use crate::qemu::tests::{self, Test, World};
 use crate::suite::Suite;
-use crate::{cells, compile, image, mutants, paths, process, setup};
+use crate::{cells, compile, mutants, paths, process, setup, userland};
 
 /// For one stage of compiling and running on the host.
 const STAGE_LIMIT: Duration = Duration::from_secs(1800);
@@ -268,7 +269,14 @@ fn world(other: Option<&str>, show: bool) -> Result<World> {
     let programs = guests::in_dom0()?;
     let programs: Vec<(&str, &[u8])> =
         programs.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
-    let images = image::build_with(&anchors, &format!("{}-tests", anchors.suite), &programs)?;
+    let own = userland::build()?;
+    let name = format!("{}-tests", anchors.suite);
+    let recipe = Recipe {
+        toolstack: Toolstack::Both(&own),
+        extra: &programs,
+        ..Recipe::new(&anchors, &name)
+    };
+    let images = recipe.make()?;
     Ok(World { hypervisor, reference, anchors, images, echo: show })
 }
 

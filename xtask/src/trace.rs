@@ -51,7 +51,7 @@ pub fn main(args: &Args) -> Result<()> {
     let mut machine = Machine::new(Some(&elf), &anchors.vmlinuz());
     machine.hypervisor_args = hypervisor_args(DOM0);
     machine.mem = MACHINE;
-    machine.initrd = Some(image::build(&anchors)?.dom0);
+    machine.initrd = Some(image::Recipe::new(&anchors, anchors.suite.name()).make()?.dom0);
     machine.kernel_args = "console=hvc0 nokaslr norandmaps DOM0_DO=off".into();
     let plugin = format!("{},out={},until={UNTIL}", plugin.display(), text.display());
     machine.icount = Some(Icount { seed: 1, plugin: Some(plugin) });

@@ -75,7 +75,8 @@ impl Lab {
             ("etc/dom0/bench.sh", HOST.as_bytes()),
             ("etc/guest/bench.sh", GUEST.as_bytes()),
         ];
-        let images = image::build_with(anchors, "bench", &extra)?;
+        let images =
+            image::Recipe { extra: &extra, ..image::Recipe::new(anchors, "bench") }.make()?;
         let outside = outside.map(fs::canonicalize).transpose().context("the lab's folder")?;
         Ok(Self { folder, plugin, kernel: anchors.vmlinuz(), images, outside, reuse: false })
     }

@@ -67,7 +67,7 @@ pub fn measure(anchors: &Anchors, elf: &Path, log: &Path) -> Result<Memory> {
     let small = guests::program("hello");
     let small = fs::read(&small).with_context(|| format!("read {}", small.display()))?;
     let extra = [("boot/small", &small[..]), ("etc/dom0/memory.sh", SCRIPT.as_bytes())];
-    let images = image::build_with(anchors, "memory", &extra)?;
+    let images = image::Recipe { extra: &extra, ..image::Recipe::new(anchors, "memory") }.make()?;
     let mut machine = Machine::new(Some(elf), &anchors.vmlinuz());
     machine.mem = MACHINE;
     machine.hypervisor_args = hypervisor_args(DOM0);

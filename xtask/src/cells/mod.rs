@@ -15,10 +15,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::exec::Tools;
+use crate::image::{Recipe, Toolstack};
 use crate::qemu::tests::{BOOT, log_path};
 use crate::qemu::{Console, Machine, machine::hypervisor_args};
 use crate::suite::Suite;
-use crate::{compile, image, paths, setup, userland};
+use crate::{compile, paths, setup, userland};
 
 use compare::differences;
 use transcript::Transcript;
@@ -117,7 +118,12 @@ impl Prepared {
         let anchors = setup::for_boot(Suite::Trixie)?;
         let own = userland::build()?;
         let extra = [("etc/dom0/cells.sh", SCRIPT.as_bytes())];
-        let images = image::build_beside(&anchors, "cells", &extra, &own)?;
+        let recipe = Recipe {
+            toolstack: Toolstack::Both(&own),
+            extra: &extra,
+            ..Recipe::new(&anchors, "cells")
+        };
+        let images = recipe.make()?;
         Ok(Self {
             hypervisor: compile::build(&compile::Args::default())?.elf,
             reference: anchors.reference_hypervisor(),

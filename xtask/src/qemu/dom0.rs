@@ -148,7 +148,9 @@ fn reboots(world: &World, name: &str) -> Result<()> {
 
 fn bookworm(world: &World, name: &str) -> Result<()> {
     let kernel = Anchors::get(Suite::Bookworm)?;
-    let images = image::build_mixed(&kernel, &world.anchors)?;
+    let mixed = format!("{}-{}", kernel.suite, world.anchors.suite);
+    let recipe = image::Recipe { user: &world.anchors, ..image::Recipe::new(&kernel, &mixed) };
+    let images = recipe.make()?;
     let mut machine = Machine::new(Some(&world.hypervisor), &kernel.vmlinuz());
     machine.initrd = Some(images.dom0);
     machine.kernel_args = "console=hvc0 DOM0_DO=off".into();

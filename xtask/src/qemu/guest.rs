@@ -17,11 +17,23 @@ const SECOND: &str = "pv2";
 const GUEST_LOG: &str = "/var/log/xen/console/guest-pv1.log";
 const SAVE: Duration = Duration::from_secs(180);
 
-/// The tests of this file.
+/// The tests of this file: the same questions about the distribution's tools and about ours.
 pub fn tests() -> Vec<Test> {
+    let mut tests = of_a_toolstack(["a guest", "a failing guest"], machine);
+    tests.extend(of_a_toolstack(
+        ["a guest of our tools", "a failing guest of our tools"],
+        with_ours,
+    ));
+    tests
+}
+
+fn of_a_toolstack(
+    [guest, failing]: [&'static str; 2],
+    machine: fn(&World, &str) -> Result<Machine>,
+) -> Vec<Test> {
     vec![
         Test::boot(Boot {
-            name: "a guest",
+            name: guest,
             machine,
             checks: vec![
                 check("is created and listed", create).shows(&[
@@ -66,7 +78,7 @@ pub fn tests() -> Vec<Test> {
             ],
         }),
         Test::boot(Boot {
-            name: "a failing guest",
+            name: failing,
             machine,
             checks: vec![
                 check("that crashes is reported with its registers", crash),
@@ -80,6 +92,12 @@ pub fn tests() -> Vec<Test> {
 
 fn machine(world: &World, _: &str) -> Result<Machine> {
     Ok(world.dom0())
+}
+
+fn with_ours(world: &World, _: &str) -> Result<Machine> {
+    let mut machine = world.dom0();
+    machine.kernel_args += " TOOLS=rust";
+    Ok(machine)
 }
 
 fn create(_: &World, console: &mut Console) -> Result<()> {
