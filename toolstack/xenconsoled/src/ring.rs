@@ -241,10 +241,7 @@ mod tests {
         let page = SharedPage::new();
         page.store(OUT_PROD, 5000);
         let mut taken = Vec::new();
-        assert_eq!(
-            take_output(&page, &mut taken),
-            Step::Resynchronised { prod: 5000, cons: 0 }
-        );
+        assert_eq!(take_output(&page, &mut taken), Step::Resynchronised { prod: 5000, cons: 0 });
         assert!(taken.is_empty());
         assert_eq!(take_output(&page, &mut taken), Step::Moved(0));
 

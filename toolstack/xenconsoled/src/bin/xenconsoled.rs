@@ -81,8 +81,7 @@ fn run(mut options: Options) -> Result<(), String> {
     let fallback = options.log_directory.join("xenconsoled.log");
     let report = Report::new(options.verbose, options.interactive, fallback);
     let background = options.background;
-    let mut daemon =
-        Daemon::new(machine, link, signals, options, report).map_err(|e| told(&e))?;
+    let mut daemon = Daemon::new(machine, link, signals, options, report).map_err(|e| told(&e))?;
     // The guests that are there already, so that who starts the daemon finds their terminals.
     for _ in 0..2 {
         daemon.turn(Some(Duration::ZERO)).map_err(|e| told(&e))?;

@@ -150,7 +150,9 @@ pub fn missing(link: &mut Link, options: &Options, node: &str) -> String {
         if let Some(kind) = link.read(&format!("{directory}/type"))
             && kind != "xenconsoled"
         {
-            return format!("{directory}/type is {kind:?}: its console is served by another program");
+            return format!(
+                "{directory}/type is {kind:?}: its console is served by another program"
+            );
         }
         if link.read(&format!("{directory}/ring-ref")).is_none() {
             return format!("{directory}/ring-ref is missing: it was made without a console");

@@ -90,9 +90,8 @@ impl Drop for Lock {
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
-    let same = |a: &std::fs::Metadata, b: &std::fs::Metadata| {
-        (a.dev(), a.ino()) == (b.dev(), b.ino())
-    };
+    let same =
+        |a: &std::fs::Metadata, b: &std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     match (file.metadata(), std::fs::metadata(path)) {
         (Ok(opened), Ok(there)) => same(&opened, &there),
         _ => false,

@@ -68,9 +68,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The console daemon went away and did not come back.
-    #[error(
-        "domain {domid}'s console was lost {seconds} s ago and did not come back: {why}"
-    )]
+    #[error("domain {domid}'s console was lost {seconds} s ago and did not come back: {why}")]
     Lost {
         /// The domain.
         domid: u16,

@@ -96,6 +96,8 @@ pub struct Session<'a> {
     lost: Option<Instant>,
     /// When the session is over, and why: the rest is shown until then.
     leaving: Option<(Instant, Left)>,
+    /// How long a console daemon that went away may take to come back.
+    pub(super) back_limit: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -120,6 +122,7 @@ impl<'a> Session<'a> {
             shown: Vec::new(),
             lost: None,
             leaving: None,
+            back_limit: BACK_LIMIT,
         }
     }
 
@@ -199,7 +202,7 @@ impl<'a> Session<'a> {
 
     /// How long a wait may last.
     fn limit(&self) -> Option<Duration> {
-        let back = self.lost.map(|since| since + BACK_LIMIT);
+        let back = self.lost.map(|since| since + self.back_limit);
         let leaving = self.leaving.map(|(at, _)| at);
         let due = [back, leaving, self.link.due()].into_iter().flatten().min();
         due.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
@@ -286,9 +289,9 @@ impl<'a> Session<'a> {
             self.follow(again);
         }
         match self.lost {
-            Some(since) if since.elapsed() >= BACK_LIMIT && self.leaving.is_none() => {
+            Some(since) if since.elapsed() >= self.back_limit && self.leaving.is_none() => {
                 let why = find::missing(&mut self.link, self.options, &self.node);
-                let (domid, seconds) = (self.options.domid, BACK_LIMIT.as_secs());
+                let (domid, seconds) = (self.options.domid, self.back_limit.as_secs());
                 Err(Error::Lost { domid, seconds, why })
             }
             _ => Ok(()),
@@ -327,7 +330,7 @@ impl<'a> Session<'a> {
                     let escape = escape_name(self.options.escape);
                     self.tell(&format!(
                         "console daemon has gone; waiting {} s for it ({escape} leaves)",
-                        BACK_LIMIT.as_secs()
+                        self.back_limit.as_secs()
                     ));
                 }
             }

@@ -81,9 +81,7 @@ impl Platform for Machine {
 
     fn domains(&mut self) -> Result<Vec<Domain>, sys::Error> {
         let domains = self.xen.domains()?.into_iter().filter(|d| d.domid != 0);
-        Ok(domains
-            .map(|d| Domain { domid: d.domid, handle: d.handle, dying: d.dying })
-            .collect())
+        Ok(domains.map(|d| Domain { domid: d.domid, handle: d.handle, dying: d.dying }).collect())
     }
 
     fn map(&mut self, domid: u16, frame: u64) -> Result<Page, sys::Error> {

@@ -218,9 +218,8 @@ impl<P: Platform> Daemon<P> {
         let look = (!self.link.is_connected()).then_some(self.look);
         let due = [guests, self.link.due(), look].into_iter().flatten().min();
         // A millisecond more, as the kernel's clock for this is coarse.
-        let due = due.map(|at| {
-            at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)
-        });
+        let due =
+            due.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         [due, limit].into_iter().flatten().min()
     }
 

@@ -58,9 +58,7 @@ fn from_nodes(
     };
     let limit = match node("limit") {
         None => LIMIT_DEFAULT,
-        Some(text) => {
-            text.parse().map_err(|_| nonsense("limit", &text, "a number of bytes"))?
-        }
+        Some(text) => text.parse().map_err(|_| nonsense("limit", &text, "a number of bytes"))?,
     };
     Ok(Some(Settings { frame: frame_number?, port: port_number, limit }))
 }
@@ -93,7 +91,12 @@ mod tests {
             ("x", "2", "1", "/c/ring-ref is \"x\", which is not a frame's number"),
             ("-1", "2", "1", "/c/ring-ref is \"-1\", which is not a frame's number"),
             ("5", "0", "1", "/c/port is \"0\", which is not an event channel's number"),
-            ("5", "99999999999", "1", "/c/port is \"99999999999\", which is not an event channel's number"),
+            (
+                "5",
+                "99999999999",
+                "1",
+                "/c/port is \"99999999999\", which is not an event channel's number",
+            ),
             ("5", "2", "", "/c/limit is \"\", which is not a number of bytes"),
         ] {
             let nodes = [("ring-ref", ring), ("port", port), ("limit", limit)];

@@ -25,11 +25,9 @@ impl Signals {
     /// The kernel's.
     pub fn take() -> std::io::Result<Self> {
         let signals = Self::none()?;
-        for (signal, flag) in [
-            (SIGHUP, &signals.hangup),
-            (SIGTERM, &signals.ended),
-            (SIGINT, &signals.ended),
-        ] {
+        for (signal, flag) in
+            [(SIGHUP, &signals.hangup), (SIGTERM, &signals.ended), (SIGINT, &signals.ended)]
+        {
             // The flag first: whoever is woken finds it set.
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             signal_hook::low_level::pipe::register(signal, signals.sender.try_clone()?)?;

@@ -137,7 +137,8 @@ pub fn leave_session() -> Result<(), Error> {
 pub fn ready() -> Result<(), Error> {
     let mut stdout = std::io::stdout();
     let _ = stdout.write_all(READY).and_then(|()| stdout.flush());
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(Error::Detach)?;
+    let null =
+        OpenOptions::new().read(true).write(true).open("/dev/null").map_err(Error::Detach)?;
     for replaced in [
         rustix::stdio::dup2_stdin(&null),
         rustix::stdio::dup2_stdout(&null),

@@ -21,7 +21,11 @@ struct House {
     daemon: Daemon<FakeMachine>,
 }
 
-fn daemon(store: &FakeStore, guests: &Guests, change: impl Fn(&mut Options)) -> Daemon<FakeMachine> {
+fn daemon(
+    store: &FakeStore,
+    guests: &Guests,
+    change: impl Fn(&mut Options),
+) -> Daemon<FakeMachine> {
     let both = Which { guests: true, hypervisor: true };
     let log_directory = store.directory().to_owned();
     let mut options = Options { log: both, log_directory, ..Options::default() };
@@ -106,7 +110,8 @@ fn two_guests_each_have_their_terminal_and_log() {
         guest.write(text.as_bytes());
         assert_eq!(house.read(&mut client, text.len()), text);
         client.write_all(b"root\r").unwrap();
-        let read = house.until("typed bytes in the guest", |_| Some(guest.read()).filter(|r| r.len() > 4));
+        let read =
+            house.until("typed bytes in the guest", |_| Some(guest.read()).filter(|r| r.len() > 4));
         assert_eq!(read, b"root\r");
         assert!(other.read().is_empty());
         let log = house.store.directory().join(format!("guest-vm{}.log", guest.domid));
@@ -116,12 +121,13 @@ fn two_guests_each_have_their_terminal_and_log() {
 }
 
 #[test]
-fn what_was_written_before_anybody_attached_is_shown_then_and_the_oldest_goes_when_it_is_too_much() {
+fn what_was_written_before_anybody_attached_is_shown_then_and_the_oldest_goes_when_it_is_too_much()
+{
     let mut house = House::new();
     let guest = house.guest(1);
     house.until("a terminal", |h| h.tty(1));
     let (mut sent, mut line) = (0usize, 0);
-    while sent < 200_000 {
+    while sent < 60_000 {
         let text = format!("line {line:08}\n");
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
@@ -141,7 +147,7 @@ fn what_was_written_before_anybody_attached_is_shown_then_and_the_oldest_goes_wh
     }
     // First what the terminal held, then a gap, then the end.
     assert!(text.starts_with("line 00000000\n"), "{text:.40}");
-    assert!(text.len() < 100_000, "{} bytes were kept", text.len());
+    assert!(text.len() < 40_000, "{} bytes were kept", text.len());
     let log = std::fs::metadata(house.store.directory().join("guest-vm1.log")).unwrap();
     assert_eq!(log.len() as usize, sent);
 }
@@ -151,7 +157,8 @@ fn keeping_output_makes_the_guest_wait_and_loses_nothing() {
     let mut house = House::with(|options| options.overflow = crate::backlog::Overflow::Keep);
     let guest = house.guest(1);
     house.until("a terminal", |h| h.tty(1));
-    let all: Vec<u8> = (0..200_000u32).flat_map(|n| format!("{n:07}\n").into_bytes()).take(150_000).collect();
+    let all: Vec<u8> =
+        (0..200_000u32).flat_map(|n| format!("{n:07}\n").into_bytes()).take(60_000).collect();
     let mut sent = 0;
     let mut stuck = 0;
     while stuck < 20 {
@@ -252,7 +259,9 @@ fn a_guest_with_impossible_indexes_is_told_of_once_and_goes_on() {
         use crate::ring::Page;
         let words = std::mem::offset_of!(abi::io::ConsoleInterface, in_cons);
         for word in 0..4 {
-            guest.page.store(words + word * 4, round.wrapping_mul(0x9e37_79b9) ^ (word as u32) << 13);
+            guest
+                .page
+                .store(words + word * 4, round.wrapping_mul(0x9e37_79b9) ^ (word as u32) << 13);
         }
         guest.notify();
         house.daemon.turn(Some(Duration::from_millis(5))).unwrap();
@@ -260,10 +269,12 @@ fn a_guest_with_impossible_indexes_is_told_of_once_and_goes_on() {
     assert_eq!(house.said().matches("console ring had indexes").count(), 1, "{}", house.said());
     house.until("the ring to be usable", |_| {
         guest.notify();
-        (guest.write(b"") == 0 && crate::ring::output_waiting(&guest.page) == 0).then_some(())
+        (guest.write(b"sane again") == 10).then_some(())
     });
-    guest.write(b"sane again");
-    assert!(house.read(&mut client, 10).ends_with("sane again"));
+    let mut text = String::new();
+    while !text.ends_with("sane again") {
+        text += &house.read(&mut client, 1);
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl State {
 }
 
 fn send_event(stream: &UnixStream, path: &str, token: &str) {
-    let head = Header { kind: MessageType::WatchEvent as u32, request: 0, transaction: 0, length: 0 };
+    let head =
+        Header { kind: MessageType::WatchEvent as u32, request: 0, transaction: 0, length: 0 };
     send(stream, head, format!("{path}\0{token}\0").as_bytes());
 }
 
@@ -121,6 +122,11 @@ impl FakeStore {
         self.state.lock().unwrap().nodes.get(path).cloned()
     }
 
+    /// Watches that are set.
+    pub fn watches(&self) -> usize {
+        self.state.lock().unwrap().connections.iter().map(|c| c.watches.len()).sum()
+    }
+
     /// How often clients wrote a node.
     pub fn writes(&self, path: &str) -> usize {
         self.state.lock().unwrap().writes.iter().filter(|(node, _)| node == path).count()
@@ -171,11 +177,9 @@ fn answer(state: &mut State, at: usize, head: Header, payload: &[u8], stream: &U
             match state.nodes.get(&path) {
                 Some(value) => done(value.as_bytes()),
                 None if is_directory => done(b""),
-                None => send(
-                    stream,
-                    Header { kind: MessageType::Error as u32, ..head },
-                    b"ENOENT\0",
-                ),
+                None => {
+                    send(stream, Header { kind: MessageType::Error as u32, ..head }, b"ENOENT\0")
+                }
             }
         }
         Some(MessageType::Write) => {
