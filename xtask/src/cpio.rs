@@ -69,6 +69,15 @@ impl Archive {
         self.nodes.contains_key(path)
     }
 
+    /// Bytes of all files in it.
+    pub fn bytes(&self) -> u64 {
+        let size = |node: &Node| match node {
+            Node::File { bytes, .. } => bytes.len() as u64,
+            _ => 0,
+        };
+        self.nodes.values().map(size).sum()
+    }
+
     /// The archive's bytes.
     pub fn pack(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();

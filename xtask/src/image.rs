@@ -59,6 +59,8 @@ const TOOLS: &[&str] = &[
     "xenhypfs",
 ];
 const STORE_TOOLS: &[&str] = &["read", "write", "list", "rm", "ls", "exists", "watch", "chmod"];
+/// What the hotplug scripts are written for, and what they lock with.
+const SCRIPT_TOOLS: &[&str] = &["usr/bin/bash", "usr/bin/flock"];
 /// Asked of busybox before it has installed its own links.
 const FIRST_APPLETS: &[&str] = &["sh", "mount"];
 
@@ -128,6 +130,19 @@ impl<'a> Recipe<'a> {
     }
 }
 
+/// Bytes of the distribution's toolstack: its programs, and the libraries that the rest of dom0
+/// has no use for.
+pub fn size_of_toolstack(anchors: &Anchors) -> Result<u64> {
+    let source = Source { root: anchors.root(), suite: anchors.suite };
+    let mut rest = source.skeleton()?;
+    for program in SCRIPT_TOOLS {
+        source.program(&mut rest, program)?;
+    }
+    let before = rest.bytes();
+    source.toolstack(&mut rest)?;
+    Ok(rest.bytes() - before)
+}
+
 /// Writes beside and renames, and only what changed.
 fn store(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
@@ -148,8 +163,7 @@ fn guest(source: &Source, modules: &Modules, extra: &[(&str, &[u8])]) -> Result<
 
 fn dom0(source: &Source, modules: &Modules, kernel: Vec<u8>, guest: Vec<u8>) -> Result<Archive> {
     let mut archive = source.skeleton()?;
-    // The hotplug scripts are written for bash and lock with flock.
-    for program in ["usr/bin/bash", "usr/bin/flock"] {
+    for program in SCRIPT_TOOLS {
         source.program(&mut archive, program)?;
     }
     source.tree(&mut archive, "etc/xen/scripts")?;

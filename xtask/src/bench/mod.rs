@@ -10,6 +10,7 @@ mod counts;
 mod memory;
 mod report;
 mod size;
+mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ pub struct Args {
     /// Take ours, too.
     #[arg(long)]
     reuse: bool,
+    /// Only the tools, beside the distribution's; `--write` writes benches/TOOLS.md.
+    #[arg(long)]
+    tools: bool,
     /// Write the tables to this file, too.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "benches/RESULTS.md")]
     write: Option<PathBuf>,
@@ -62,6 +66,10 @@ pub struct Args {
 /// Runs `bench`.
 pub fn main(args: &Args) -> Result<()> {
     let anchors = setup::for_boot(Suite::Trixie)?;
+    if args.tools {
+        let page = paths::root().join("benches/TOOLS.md");
+        return tools::main(&anchors, args.write.as_ref().map(|_| page.as_path()));
+    }
     let mut lab = Lab::new(&anchors, args.lab.clone())?;
     let xen = Subject { name: "Xen", elf: anchors.reference_hypervisor() };
     let ours = match args.hypervisor.as_deref() {
