@@ -18,6 +18,14 @@ const AHEAD: usize = 32;
 /// Events kept for the caller at most; what comes beyond drops the oldest.
 const EVENTS_MAX: usize = 65_536;
 
+/// The number of a request after another's; 0 is nobody's.
+const fn next(request: u32) -> u32 {
+    match request.wrapping_add(1) {
+        0 => 1,
+        number => number,
+    }
+}
+
 /// A watch fired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -226,42 +234,57 @@ impl Client {
     /// # Errors
     /// As any request.
     pub fn read_many(&mut self, paths: &[String]) -> Result<Vec<Option<String>>> {
-        use crate::access::Access as _;
-        if !self.connection.is_socket() {
-            return paths.iter().map(|path| self.try_read(path)).collect();
-        }
-        let mut values = Vec::with_capacity(paths.len());
-        for batch in paths.chunks(AHEAD) {
-            self.read_batch(batch, &mut values)?;
-        }
-        Ok(values)
+        let requests: Vec<_> =
+            paths.iter().map(|path| (MessageType::Read, path.as_str())).collect();
+        let answers = self.batch(&requests)?.into_iter();
+        answers
+            .map(|answer| match answer {
+                Ok(value) => Ok(Some(text(value))),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            })
+            .collect()
     }
 
-    fn read_batch(&mut self, paths: &[String], values: &mut Vec<Option<String>>) -> Result<()> {
-        let kind = MessageType::Read;
+    /// Many requests of one path each, and the answer to each in order, as [`Client::read_many`].
+    /// They are not a transaction.
+    ///
+    /// # Errors
+    /// If the connection fails; what the daemon refuses is among the answers.
+    pub fn batch(&mut self, requests: &[(MessageType, &str)]) -> Result<Vec<Result<Vec<u8>>>> {
+        // The kernel's device takes one request at a time.
+        let ahead = if self.connection.is_socket() { AHEAD } else { 1 };
+        let mut answers = Vec::with_capacity(requests.len());
+        for part in requests.chunks(ahead) {
+            self.exchange(part, &mut answers)?;
+        }
+        Ok(answers)
+    }
+
+    fn exchange(
+        &mut self,
+        requests: &[(MessageType, &str)],
+        answers: &mut Vec<Result<Vec<u8>>>,
+    ) -> Result<()> {
         let mut bytes = Vec::new();
         let first = self.request;
-        for path in paths {
+        for (kind, path) in requests {
             let parts: [&[u8]; 2] = [path.as_bytes(), b"\0"];
-            bytes.extend_from_slice(&self.encode(kind, 0, path, &parts)?);
+            bytes.extend_from_slice(&self.encode(*kind, 0, path, &parts)?);
         }
         let last = std::mem::replace(&mut self.request, first);
         let until = Instant::now() + self.limit;
-        for (index, path) in paths.iter().enumerate() {
-            self.request = self.request.wrapping_add(1).max(1);
-            let sent = if index == 0 { self.connection.send(&bytes, until) } else { Ok(()) };
-            let answer = sent.and_then(|()| self.answer(kind, until));
-            let answer = answer.map_err(|stop| self.failed(stop, kind, path, self.limit));
-            let value = answer.and_then(|answer| check(kind, path, answer));
-            match value {
-                Ok(value) => values.push(Some(text(value))),
-                Err(error) if error.is_not_found() => values.push(None),
-                Err(error) => {
-                    // What is still under way is answered to nobody.
-                    self.request = last;
-                    return Err(error);
-                }
+        let mut sent = self.connection.send(&bytes, until);
+        for (kind, path) in requests {
+            self.request = next(self.request);
+            let answer = std::mem::replace(&mut sent, Ok(()))
+                .and_then(|()| self.answer(*kind, until))
+                .map_err(|stop| self.failed(stop, *kind, path, self.limit));
+            if answer.is_err() {
+                // What is still under way is answered to nobody.
+                self.request = last;
             }
+            answers.push(check(*kind, path, answer?));
         }
         Ok(())
     }
@@ -312,7 +335,7 @@ impl Client {
         if length > PAYLOAD_MAX {
             return Err(Error::TooLong { request: kind, path: path.to_owned(), length });
         }
-        self.request = self.request.wrapping_add(1).max(1);
+        self.request = next(self.request);
         let header =
             Header { kind: kind as u32, request: self.request, transaction, length: length as u32 };
         let mut bytes = Vec::with_capacity(HEADER_SIZE + length);
