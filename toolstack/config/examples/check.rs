@@ -19,13 +19,15 @@ fn main() -> ExitCode {
         Ok(validated) => {
             eprint!("{}", xl_config::report(&validated.warnings, false));
             let mut config = validated.config;
-            let host =
-                xl_config::HostCpus { cpus: xl_config::CpuSet::first(8), nodes: Vec::new() };
+            let host = xl_config::HostCpus { cpus: xl_config::CpuSet::first(8), nodes: Vec::new() };
             if let Err(error) = config.resolve_cpus(&host) {
                 eprintln!("{error}");
                 return ExitCode::FAILURE;
             }
-            print!("{}", config.to_json());
+            match std::env::var_os("SXP") {
+                Some(_) => print!("{}", config.to_sxp(None)),
+                None => print!("{}", config.to_json()),
+            }
             ExitCode::SUCCESS
         }
         Err(errors) => {

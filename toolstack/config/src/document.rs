@@ -101,6 +101,7 @@ impl Document {
     pub fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         match self.sources.get(span.source) {
             Some(source) => source.error(span.start, span.end, message),
+            // No place is known: the file is named.
             None => Diagnostic::error(self.file(), message),
         }
     }

@@ -11,12 +11,14 @@ mod device;
 mod diagnostic;
 mod document;
 mod domain;
+mod host;
 mod json;
 mod keys;
 mod names;
 mod parser;
 mod similar;
 mod source;
+mod sxp;
 mod validate;
 mod xlconf;
 
@@ -29,6 +31,7 @@ pub use domain::{
     Access, Action, BackendType, DeviceModel, Disk, DiskFormat, DomainConfig, Events, GrantVersion,
     Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType, Written,
 };
+pub use host::{Host, check_host};
 pub use json::{JsonError, JsonForm, pretty};
 pub use keys::{Form, Guests, HOST_KEYS, KEYS, Key, Status, key};
 pub use names::{Mac, ParseMacError, ParseUuidError, Uuid};

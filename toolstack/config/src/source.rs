@@ -13,6 +13,11 @@ pub struct Span {
     pub end: usize,
 }
 
+impl Span {
+    /// No place: only the file is meant.
+    pub const NOWHERE: Self = Self { source: usize::MAX, start: 0, end: 0 };
+}
+
 /// A named text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {

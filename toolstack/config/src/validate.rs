@@ -149,6 +149,14 @@ impl Check<'_> {
         });
         config.weight = self.small("cpu_weight");
         config.cap = self.small("cap");
+        self.limits(&mut config);
+        config.events = self.events();
+        self.processors(&mut config);
+        self.devices(&mut config);
+        config
+    }
+
+    fn limits(&self, config: &mut DomainConfig) {
         config.tsc_mode = self.tsc_mode();
         config.pool = self.text("pool");
         config.nomigrate = self.flag("nomigrate");
@@ -163,10 +171,6 @@ impl Check<'_> {
                 _ => GrantVersion::V2,
             }),
         };
-        config.events = self.events();
-        self.processors(&mut config);
-        self.devices(&mut config);
-        config
     }
 
     /// `type` and its old form `builder`. What is wrong with their types is said by the table's pass.
@@ -330,7 +334,7 @@ impl Check<'_> {
         }
     }
 
-    fn tsc_mode(&mut self) -> crate::TscMode {
+    fn tsc_mode(&self) -> crate::TscMode {
         use crate::TscMode::{AlwaysEmulate, Default, Native};
         let Some(value) = self.value("tsc_mode") else { return Default };
         match (value.text().and_then(crate::TscMode::from_name), number_of(value)) {
@@ -341,7 +345,7 @@ impl Check<'_> {
         }
     }
 
-    fn events(&mut self) -> Events {
+    fn events(&self) -> Events {
         let usual = Events::default();
         let action = |key: &str, usual: Action| {
             self.text(key).as_deref().and_then(Action::from_name).unwrap_or(usual)
@@ -388,7 +392,7 @@ impl Check<'_> {
 
     /// An error at a key's value.
     pub(crate) fn fail(&mut self, key: &str, message: String, help: Option<&str>) {
-        let span = self.value(key).map(|value| value.span).unwrap_or_default();
+        let span = self.value(key).map_or(crate::Span::NOWHERE, |value| value.span);
         let mut error = self.document.error(span, message);
         error.help = help.map(str::to_owned);
         self.diagnostics.push(error);
