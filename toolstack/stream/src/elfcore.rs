@@ -20,6 +20,7 @@ const FORMAT_VERSION: u64 = 1;
 const NOTE_NAME: &[u8; 4] = b"Xen\0";
 
 const EHDR_SIZE: u64 = 64;
+const PHDR_SIZE: u16 = 56;
 const SHDR_SIZE: u64 = 64;
 const SHT_PROGBITS: u32 = 1;
 const SHT_STRTAB: u32 = 3;
@@ -198,8 +199,8 @@ fn write_sections<W: Write>(
 }
 
 fn elf_header(sections: u16) -> Vec<u8> {
-    // Class 64, little-endian, version 1, System V.
-    let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // Class 64, little-endian, version 1, System V, version 1 of its ABI (as Xen's tools have it).
+    let mut header = b"\x7fELF\x02\x01\x01\0\x01\0\0\0\0\0\0\0".to_vec();
     // Type core, machine, version.
     header.extend_from_slice(&4u16.to_le_bytes());
     header.extend_from_slice(&EM_X86_64.to_le_bytes());
@@ -209,7 +210,7 @@ fn elf_header(sections: u16) -> Vec<u8> {
     header.extend_from_slice(&0u32.to_le_bytes());
     // Sizes: this header, program header, their number, section header, their number; the section
     // with the names is the first after the empty one.
-    for half in [EHDR_SIZE as u16, 0, 0, SHDR_SIZE as u16, sections, 1] {
+    for half in [EHDR_SIZE as u16, PHDR_SIZE, 0, SHDR_SIZE as u16, sections, 1] {
         header.extend_from_slice(&half.to_le_bytes());
     }
     header

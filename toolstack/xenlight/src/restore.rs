@@ -5,6 +5,7 @@
 
 mod finish;
 mod grants;
+mod guest;
 mod memory;
 
 use std::io::Read;
@@ -15,6 +16,8 @@ use xen_stream::libxc::{self, DomainKind, Record, Vcpu};
 use xen_stream::{Input, PAGE, file, libxl};
 
 use crate::save::{Progress, vcpu};
+pub use guest::{GuestError, SaveFile};
+
 use finish::VcpuState;
 use memory::Memory;
 

@@ -3,6 +3,7 @@
 //! The guest is asked to suspend; its memory and registers are then written with its own frame
 //! numbers (PFNs) in place of the machine's (MFNs), as a libxc stream inside a libxl stream.
 
+mod guest;
 mod memory;
 pub(crate) mod p2m;
 mod progress;
@@ -11,12 +12,14 @@ pub(crate) mod tables;
 pub(crate) mod vcpu;
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use sys::{Protection, ShutdownReason, Xen};
+use sys::{DomainInfo, Protection, ShutdownReason, Xen};
 use xen_stream::libxc::{self, CpuidLeaf, DomainKind, MsrEntry, Record, Vcpu};
 use xen_stream::{Output, PAGE, Place, file, libxl};
 use zerocopy::IntoBytes;
 
+pub use guest::{After, Options, Saved, guest};
 pub use p2m::P2mError;
 pub use progress::{Progress, Silent, Terminal};
 pub use suspend::{resume, suspend};
@@ -29,6 +32,51 @@ pub enum Error {
     /// No such domain, or it is being destroyed.
     #[error("there is no domain {0}")]
     NoSuchDomain(u16),
+    /// Domain 0 has nobody who would write it.
+    #[error("domain 0 cannot be saved")]
+    Domain0,
+    /// A paused guest cannot suspend.
+    #[error("domain {0} is paused, and cannot suspend: `xl unpause` it first")]
+    Paused(u16),
+    /// Nobody has stored what the guest is.
+    #[error("domain {0} has no stored configuration; name its file as third word: xl save DOMAIN FILE CONFIG")]
+    NoConfig(u16),
+    /// The stored configuration cannot be read.
+    #[error(transparent)]
+    Userdata(#[from] crate::userdata::UserdataError),
+    /// The file cannot be made.
+    #[error("cannot write {}", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file system is too small.
+    #[error(
+        "cannot write {}: the guest needs {wanted_mib} MiB, {free_mib} MiB are free there", path.display()
+    )]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// What is needed.
+        wanted_mib: u64,
+        /// What is there.
+        free_mib: u64,
+    },
+    /// It is saved, and could not be ended.
+    #[error("the file is complete, but the guest could not be ended")]
+    Life(#[source] Box<crate::life::LifeError>),
+    /// Saving failed, and the guest could not be let go on.
+    #[error("{why}; moreover, domain {domid} could not be let go on: `xl destroy` ends it")]
+    Stuck {
+        /// Which.
+        domid: u16,
+        /// Why saving failed.
+        why: Box<Error>,
+        /// Why it does not go on.
+        source: Box<Error>,
+    },
     /// Only PV guests can be saved yet.
     #[error("domain {0} is an HVM or PVH guest: saving these is not implemented")]
     NotPv(u16),
@@ -118,7 +166,7 @@ pub enum Error {
 }
 
 /// Writes a whole save file of a domain that has suspended: header with `config` (libxl's JSON form),
-/// libxl stream, libxc stream. Gives the destination back, flushed.
+/// libxl stream, libxc stream. Gives the destination back, flushed, and the number of bytes.
 ///
 /// # Errors
 /// [`Error`]
@@ -128,14 +176,15 @@ pub fn write<W: Write>(
     config: &str,
     to: W,
     progress: &mut dyn Progress,
-) -> Result<W, Error> {
+) -> Result<(W, u64), Error> {
     let mut output = Output::new(to);
     file::Header { config: config.to_owned() }.write(&mut output)?;
     libxl::write_header(&mut output)?;
     libxl::Record::LibxcContext.write(&mut output, 0)?;
     write_domain(xen, domid, &mut output, progress)?;
     libxl::Record::End.write(&mut output, 1)?;
-    Ok(output.finish(Place::LibxlRecord(1, None))?)
+    let bytes = output.at();
+    Ok((output.finish(Place::LibxlRecord(1, None))?, bytes))
 }
 
 /// Writes the libxc stream of a PV domain that has suspended.
@@ -149,13 +198,7 @@ pub fn write_domain<W: Write>(
     progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     let info = xen.domain_info(domid)?.ok_or(Error::NoSuchDomain(domid))?;
-    if info.hvm {
-        return Err(Error::NotPv(domid));
-    }
-    let bits = xen.address_size(domid)?;
-    if bits != 64 {
-        return Err(Error::Width { domid, bits });
-    }
+    supported(xen, &info)?;
     let (major, minor) = xen.version()?;
     let shared_info = xen.map_foreign(domid, &[info.shared_info_frame], Protection::Read)?;
     let frames = Frames::read(xen, domid, &shared_info)
@@ -193,6 +236,18 @@ pub fn write_domain<W: Write>(
     Ok(())
 }
 
+/// Refuses kinds of guests whose saving is not implemented.
+fn supported(xen: &Xen, info: &DomainInfo) -> Result<(), Error> {
+    let domid = info.domid;
+    if info.hvm {
+        return Err(Error::NotPv(domid));
+    }
+    match xen.address_size(domid)? {
+        64 => Ok(()),
+        bits => Err(Error::Width { domid, bits }),
+    }
+}
+
 fn static_data(xen: &Xen, domid: u16) -> Result<Vec<Record>, Error> {
     let policy = xen.domain_cpu_policy(domid)?;
     let leaf = |l: &abi::arch_x86::CpuidLeaf| CpuidLeaf {
@@ -222,7 +277,7 @@ fn p2m_frames(frames: &Frames) -> Result<Record, Error> {
     };
     let pfns = frames.p2m.frames().iter().enumerate().map(own).collect::<Result<_, _>>()?;
     // `P2m::read` has seen to it that there is one PFN at least, and that they fit.
-    let end_pfn = u32::try_from(frames.p2m.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    let end_pfn = u32::try_from(frames.p2m.pfns().saturating_sub(1)).unwrap_or(u32::MAX);
     Ok(Record::P2mFrames(libxc::P2mFrames { start_pfn: 0, end_pfn, frames: pfns }))
 }
 

@@ -22,7 +22,7 @@ pub(super) fn write<W: Write>(
     mut index: u64,
     progress: &mut dyn Progress,
 ) -> Result<u64, Error> {
-    let total = frames.p2m.len();
+    let total = frames.p2m.pfns();
     let mut pages = PageData::default();
     let mut pfns = (0..total).filter_map(|pfn| Some((pfn, frames.mfn(pfn)?)));
     loop {

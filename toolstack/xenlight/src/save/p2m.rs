@@ -83,14 +83,9 @@ impl P2m {
         Ok(P2m { entries, frames })
     }
 
-    /// Number of PFNs.
-    pub fn len(&self) -> u64 {
+    /// Number of PFNs, at least one.
+    pub fn pfns(&self) -> u64 {
         self.entries.len() as u64
-    }
-
-    /// True of no guest.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// What the guest has for that PFN; nobody has checked it.

@@ -4,6 +4,11 @@ use std::io::{IsTerminal, Write};
 
 /// Told of progress.
 pub trait Progress {
+    /// A file's header is about to be written, with so many bytes of optional data.
+    fn header(&mut self, optional_bytes: usize) {
+        let _ = optional_bytes;
+    }
+
     /// `done` of `total` page frames were seen.
     fn pages(&mut self, done: u64, total: u64);
 }
