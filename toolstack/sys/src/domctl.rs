@@ -79,12 +79,13 @@ impl Xen {
             to.copy_from_slice(argument.as_bytes());
         }
         let buffer = self.pool.of(&op)?;
-        self.call(call, Hypercall::DOMCTL, [buffer.address(), 0, 0, 0, 0])?;
+        let result = self.call(call, Hypercall::DOMCTL, [buffer.address(), 0, 0, 0, 0]);
+        // Some operations say in their structure why they fail.
         let op: Domctl = buffer.get(0);
         if let Ok((answer, _)) = T::read_from_prefix(op.u.as_bytes()) {
             *argument = answer;
         }
-        Ok(op.domain)
+        result.map(|_| op.domain)
     }
 
     pub(crate) fn domctl<T>(

@@ -38,6 +38,10 @@ mod vcpu;
 mod version;
 mod xen;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
+
 pub use bounce::PAGE;
 pub use buffer::Buffer;
 pub use cpu_policy::Policy;

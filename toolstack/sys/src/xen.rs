@@ -60,7 +60,6 @@ impl Xen {
     }
 
     #[cfg(test)]
-    #[allow(dead_code, reason = "for tests")]
     pub(crate) fn with(backend: impl Backend + 'static) -> Self {
         Self { backend: Box::new(backend), pool: Pool::default() }
     }
