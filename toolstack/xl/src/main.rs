@@ -1,3 +1,5 @@
-//! xl: see docs/design/0005-toolstack.md.
+//! The administrator's programs, one binary under several names: see `xl::main`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    xl::main(std::env::args_os())
+}

@@ -1,0 +1,140 @@
+//! Commands of a domain's life: pause, end, rename, events.
+
+use super::wrong;
+use crate::cli::options::Parsed;
+use crate::domains;
+use crate::failure::{Failure, OrFail as _};
+use crate::session::Session;
+use crate::table::Outcome;
+use xenstore::Access as _;
+
+/// `xl pause`.
+pub fn pause(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let domid = domains::find(session, parsed.operand(0))?;
+    session.xen()?.pause(domid).or_fail(|| format!("cannot pause domain {domid}"))?;
+    Ok(0)
+}
+
+/// `xl unpause`. One that is not paused is only told of, as in C: what was wanted holds.
+pub fn unpause(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let domid = domains::find(session, parsed.operand(0))?;
+    let xen = session.xen()?;
+    match xen.unpause(domid) {
+        Ok(()) => Ok(0),
+        Err(error) if error.errno() == Some(sys::Errno::INVAL) => {
+            session.say(&format!("xl: warning: domain {domid} is not paused"));
+            Ok(0)
+        }
+        Err(error) => Err(Failure::caused(format!("cannot unpause domain {domid}"), &error)),
+    }
+}
+
+/// The events that `trigger` sends, with their numbers (public/domctl.h).
+const TRIGGERS: &[(&str, u32)] =
+    &[("nmi", 0), ("reset", 1), ("init", 2), ("power", 3), ("sleep", 4)];
+
+/// `xl trigger`.
+pub fn trigger(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let (word, vcpu) = (parsed.operand(1), parsed.operand(2));
+    if word == "s3resume" {
+        return Err(Failure::new("s3resume is not supported yet: it needs HVM guests"));
+    }
+    let number = TRIGGERS.iter().find(|(name, _)| *name == word).map(|(_, number)| *number);
+    let number = number.ok_or_else(|| {
+        wrong(format!("Invalid trigger \"{word}\""))
+            .help("give nmi, reset, init, power, sleep or s3resume")
+    })?;
+    let vcpu = match vcpu {
+        "" => 0,
+        text => text.parse().or_fail(|| format!("Invalid vcpuid: {text}"))?,
+    };
+    let domid = domains::find(session, parsed.operand(0))?;
+    send(session, domid, word, number, vcpu)
+}
+
+fn send(session: &mut Session, domid: u16, word: &str, number: u32, vcpu: u32) -> Outcome {
+    session.xen()?.send_trigger(domid, number, vcpu).map_err(|error| {
+        let failure =
+            Failure::caused(format!("cannot send trigger '{word}' to domain {domid}"), &error);
+        match error.errno() {
+            Some(sys::Errno::SRCH) => {
+                failure.help(format!("is there a vCPU {vcpu}? see xl vcpu-list"))
+            }
+            Some(sys::Errno::INVAL) => failure.help("a PV guest takes nmi only"),
+            _ => failure,
+        }
+    })?;
+    Ok(0)
+}
+
+/// `xl button-press`.
+pub fn button_press(session: &mut Session, parsed: &Parsed) -> Outcome {
+    session.say("WARNING: \"button-press\" is deprecated. Please use \"trigger\"");
+    let word = parsed.operand(1);
+    let number = match word {
+        "power" => 3,
+        "sleep" => 4,
+        _ => return Err(wrong(format!("{word} is an invalid button identifier"))),
+    };
+    let domid = domains::find(session, parsed.operand(0))?;
+    send(session, domid, word, number, 0)
+}
+
+/// `xl sysrq`.
+pub fn sysrq(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let letter = parsed.operand(1);
+    if letter.chars().count() != 1 {
+        return Err(wrong(format!("Invalid sysrq: {letter}")).help("give one letter, as in h"));
+    }
+    let domid = domains::find(session, parsed.operand(0))?;
+    domains::info(session, domid)?;
+    session
+        .store()?
+        .write(&format!("/local/domain/{domid}/control/sysrq"), letter)
+        .or_fail(|| format!("cannot send sysrq {letter} to domain {domid}"))?;
+    Ok(0)
+}
+
+fn awaited(name: &str) -> Outcome {
+    Err(Failure::new(format!("{name} is not supported yet")))
+}
+
+/// `xl destroy`.
+pub fn destroy(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl shutdown`.
+pub fn shutdown(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl reboot`.
+pub fn reboot(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl rename`.
+pub fn rename(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl save`.
+pub fn save(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl restore`.
+pub fn restore(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl dump-core`.
+pub fn dump_core(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
+
+/// `xl monitor`.
+pub fn monitor(_session: &mut Session, parsed: &Parsed) -> Outcome {
+    awaited(parsed.command.name)
+}
