@@ -66,7 +66,7 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
-    fn write(&self, f: &mut impl fmt::Write, paint: &Paint) -> fmt::Result {
+    fn write(&self, f: &mut impl fmt::Write, paint: &Paint, helps: bool) -> fmt::Result {
         let Paint { bold, red, yellow, cyan, plain } = *paint;
         write!(f, "{bold}{}", self.file)?;
         if self.line != 0 {
@@ -91,7 +91,7 @@ impl Diagnostic {
                 "\n {cyan}{number} |{plain} {text}\n {cyan}{gap} |{plain} {space}{colour}{caret}{plain}"
             )?;
         }
-        if let Some(help) = &self.help {
+        if let Some(help) = self.help.as_ref().filter(|_| helps) {
             write!(f, "\n  {cyan}help:{plain} {help}")?;
         }
         Ok(())
@@ -100,7 +100,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, &PLAIN)
+        self.write(f, &PLAIN, true)
     }
 }
 
@@ -171,9 +171,13 @@ impl std::error::Error for Errors {}
 pub fn report(diagnostics: &[Diagnostic], colour: bool) -> String {
     let paint = if colour { &COLOURED } else { &PLAIN };
     let mut out = String::new();
+    let mut before: Option<&Diagnostic> = None;
     for diagnostic in diagnostics {
+        // The same help again and again helps nobody.
+        let helps = before.is_none_or(|before| before.help != diagnostic.help);
+        before = Some(diagnostic);
         // Writing to a string cannot fail.
-        let _ = diagnostic.write(&mut out, paint);
+        let _ = diagnostic.write(&mut out, paint, helps);
         out.push('\n');
     }
     out

@@ -43,7 +43,8 @@ const FIRMWARE_DIR: &str = "/usr/lib/xen-4.20/boot";
 pub fn validate(document: &Document, lax: &Lax) -> Result<Validated, Errors> {
     let mut diagnostics = Vec::new();
     let settings = document.settle(&mut diagnostics);
-    let mut check = Check { document, table: KEYS, settings, diagnostics, lax: *lax };
+    let mut check =
+        Check { document, table: KEYS, settings, diagnostics, lax: *lax, meant: Vec::new() };
     let config = check.config();
     let (config, warnings) = check.end(config)?;
     Ok(Validated { config, warnings })
@@ -64,6 +65,8 @@ pub(crate) struct Check<'a> {
     settings: Vec<Setting>,
     diagnostics: Vec<Diagnostic>,
     lax: Lax,
+    /// Keys that are meant by such as are not known: they are not missing.
+    meant: Vec<&'static str>,
 }
 
 /// Kind of guest as `type` and `builder` say it.
@@ -97,7 +100,7 @@ impl<'a> Check<'a> {
     pub(crate) fn of(document: &'a Document, table: &'static [Key], lax: Lax) -> Self {
         let mut diagnostics = Vec::new();
         let settings = document.settle(&mut diagnostics);
-        let mut check = Self { document, table, settings, diagnostics, lax };
+        let mut check = Self { document, table, settings, diagnostics, lax, meant: Vec::new() };
         check.typed(Type::Pv);
         check
     }
@@ -200,7 +203,7 @@ impl Check<'_> {
     pub(crate) fn name(&mut self, what: &str) -> Option<String> {
         if !self.has("name") {
             // A name that was refused by its type is not missing.
-            if self.document.value("name").is_none() {
+            if !self.tried("name") {
                 let error = Diagnostic::error(self.document.file(), format!("{what} has no name"));
                 self.diagnostics.push(error.help("add: name = \"...\""));
             }
@@ -231,7 +234,7 @@ impl Check<'_> {
         let mib = |mib: u64| mib.saturating_mul(1024);
         let memory = self.number("memory").map(mib);
         let max = self.number("maxmem").map(mib);
-        if memory.is_none() && max.is_none() && self.document.value("memory").is_none() {
+        if memory.is_none() && max.is_none() && !self.tried("memory") {
             let message = format!(
                 "no memory is given: the guest gets {} MiB, too little for most kernels",
                 DEFAULT_MEMORY_KIB / 1024
@@ -292,9 +295,8 @@ impl Check<'_> {
         };
         let bootloader = self.text("bootloader").filter(|program| !program.is_empty());
         if kernel.is_none() && bootloader.is_none() {
-            let tried = ["kernel", "bootloader", "firmware"]
-                .iter()
-                .any(|key| self.document.value(key).is_some_and(|value| value.text() != Some("")));
+            let keys = ["kernel", "bootloader", "firmware"];
+            let tried = keys.iter().any(|key| self.tried(key) && !self.empty(key));
             if !tried {
                 let message = "the guest has neither a kernel nor a bootloader";
                 let error = Diagnostic::error(self.document.file(), message);
@@ -388,6 +390,15 @@ impl Check<'_> {
 
     pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         self.value(key).and_then(truth_of)
+    }
+
+    /// The file has the key, or one that stands for it, however wrong.
+    fn tried(&self, key: &str) -> bool {
+        self.document.value(key).is_some() || self.meant.contains(&key)
+    }
+
+    fn empty(&self, key: &str) -> bool {
+        self.document.value(key).is_some_and(|value| value.text() == Some(""))
     }
 
     /// An error at a key's value.

@@ -103,6 +103,7 @@ impl<'a> Reading<'a> {
             } else if !PREFIXES_IGNORED.contains(&name) && name != "phy" {
                 self.faults.push(unknown_prefix(prefix, after));
                 self.old = true;
+                self.given_up = true;
                 return after;
             }
             self.old = true;
@@ -228,6 +229,18 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(&mut self, whole: Word<'a>) -> Option<Disk> {
+        if self.given_up {
+            return None;
+        }
+        if let Some(word) = self.format.filter(|word| Vdev::parse(word.text).is_some()) {
+            let fault =
+                word.wrong(format!("the vdev \"{}\" where the format must stand", word.text));
+            self.faults
+                .push(fault.help(
+                    "the order is TARGET,FORMAT,VDEV,ACCESS: write a format (raw) before it",
+                ));
+            return None;
+        }
         let cdrom = self.is_cdrom();
         let access = self.take_access(cdrom);
         let format = self.take_format(cdrom);
@@ -303,12 +316,7 @@ impl<'a> Reading<'a> {
         };
         let Some(format) = DiskFormat::from_name(word.text) else {
             let fault = word.wrong(format!("unknown disk format \"{}\"", word.text));
-            let help = if Vdev::parse(word.text).is_some() {
-                "the order is TARGET,FORMAT,VDEV,ACCESS: a format (raw) is missing before it"
-                    .to_owned()
-            } else {
-                known(word.text, &FORMATS)
-            };
+            let help = known(word.text, &FORMATS);
             self.faults.push(fault.help(help));
             return DiskFormat::Raw;
         };

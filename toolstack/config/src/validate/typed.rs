@@ -28,7 +28,9 @@ impl Check<'_> {
         error.help = if keys::HOST_KEYS.iter().any(|key| key.name == setting.key) {
             Some("it belongs into /etc/xen/xl.conf".to_owned())
         } else {
-            keys::meant(&setting.key, self.table).map(|key| format!("did you mean \"{key}\"?"))
+            let meant = keys::meant(&setting.key, self.table);
+            self.meant.extend(meant);
+            meant.map(|key| format!("did you mean \"{key}\"?"))
         };
         if self.lax.unknown {
             error.severity = Severity::Warning;
@@ -251,6 +253,17 @@ impl Check<'_> {
 
     /// Text without quotes within a list.
     fn items_form(&self, key: &Key, items: &[Value]) -> Option<Diagnostic> {
+        // One element that has lost its quotes falls apart at its commas.
+        let bare = |item: &Value| match &item.kind {
+            ValueKind::Bare(text) => Some(text.clone()),
+            _ => None,
+        };
+        let whole: Option<Vec<String>> = items.iter().map(bare).collect();
+        if let (Some(whole), Some(first)) = (whole, items.first()) {
+            let message = format!("the elements of \"{}\" are quoted texts", key.name);
+            let help = format!("text needs quotes: {} = [ \"{}\" ]", key.name, whole.join(","));
+            return Some(self.document.error(first.span, message).help(help));
+        }
         items.iter().find_map(|item| match &item.kind {
             ValueKind::Bare(text) => {
                 let message = format!("the elements of \"{}\" are quoted texts", key.name);
