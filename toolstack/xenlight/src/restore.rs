@@ -115,7 +115,9 @@ pub enum Error {
         bad: vcpu::Bad,
     },
     /// Not enough memory, on the host or by the domain's limit.
-    #[error("domain {domid} could be given {given} pages only: the host's memory, or its limit, is used up")]
+    #[error(
+        "domain {domid} could be given {given} pages only: the host's memory, or its limit, is used up"
+    )]
     NoMemory {
         /// Which.
         domid: u16,

@@ -39,7 +39,9 @@ pub enum Error {
     #[error("domain {0} is paused, and cannot suspend: `xl unpause` it first")]
     Paused(u16),
     /// Nobody has stored what the guest is.
-    #[error("domain {0} has no stored configuration; name its file as third word: xl save DOMAIN FILE CONFIG")]
+    #[error(
+        "domain {0} has no stored configuration; name its file as third word: xl save DOMAIN FILE CONFIG"
+    )]
     NoConfig(u16),
     /// The stored configuration cannot be read.
     #[error(transparent)]
@@ -201,8 +203,8 @@ pub fn write_domain<W: Write>(
     supported(xen, &info)?;
     let (major, minor) = xen.version()?;
     let shared_info = xen.map_foreign(domid, &[info.shared_info_frame], Protection::Read)?;
-    let frames = Frames::read(xen, domid, &shared_info)
-        .map_err(|source| Error::P2m { domid, source })?;
+    let frames =
+        Frames::read(xen, domid, &shared_info).map_err(|source| Error::P2m { domid, source })?;
 
     libxc::Header::new(DomainKind::Pv, major, minor).write(output)?;
     let mut index = 0;
@@ -272,9 +274,8 @@ fn static_data(xen: &Xen, domid: u16) -> Result<Vec<Record>, Error> {
 }
 
 fn p2m_frames(frames: &Frames) -> Result<Record, Error> {
-    let own = |(index, mfn): (usize, &u64)| {
-        frames.pfn(*mfn).ok_or(Error::P2mFrame { index, mfn: *mfn })
-    };
+    let own =
+        |(index, mfn): (usize, &u64)| frames.pfn(*mfn).ok_or(Error::P2mFrame { index, mfn: *mfn });
     let pfns = frames.p2m.frames().iter().enumerate().map(own).collect::<Result<_, _>>()?;
     // `P2m::read` has seen to it that there is one PFN at least, and that they fit.
     let end_pfn = u32::try_from(frames.p2m.pfns().saturating_sub(1)).unwrap_or(u32::MAX);

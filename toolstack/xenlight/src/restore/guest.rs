@@ -132,7 +132,10 @@ mod tests {
              `xl save`"
         );
         let said = refused(&no_json);
-        assert!(said.starts_with("cannot restore from /f: its configuration is not valid"), "{said}");
+        assert!(
+            said.starts_with("cannot restore from /f: its configuration is not valid"),
+            "{said}"
+        );
         let missing = SaveFile::open(Path::new("/nowhere/f")).err().unwrap();
         assert_eq!(missing.to_string(), "cannot open /nowhere/f");
     }

@@ -43,7 +43,13 @@ impl Memory {
             return Err(Error::NoSuchPfn { pfn: *pfn, what: "the P2M".into() });
         }
         let size = usize::try_from(count).unwrap_or(usize::MAX);
-        Ok(Memory { domid, mfns: vec![NONE; size], kinds: vec![0; size], frames: p2m.frames, given: 0 })
+        Ok(Memory {
+            domid,
+            mfns: vec![NONE; size],
+            kinds: vec![0; size],
+            frames: p2m.frames,
+            given: 0,
+        })
     }
 
     /// PFNs that the guest has numbers for.
@@ -149,9 +155,8 @@ impl Memory {
     /// Writes the guest's own P2M: the new MFNs.
     pub(super) fn write_p2m(&self, xen: &Xen) -> Result<(), Error> {
         for (turn, batch) in self.frames.chunks(P2M_BATCH).enumerate() {
-            let mfn = |pfn: &u64| {
-                self.mfn(*pfn).ok_or_else(|| Error::NoPage { pfn: *pfn, what: "the P2M" })
-            };
+            let mfn =
+                |pfn: &u64| self.mfn(*pfn).ok_or(Error::NoPage { pfn: *pfn, what: "the P2M" });
             let mfns = batch.iter().map(mfn).collect::<Result<Vec<_>, _>>()?;
             let mapping = xen.map_foreign(self.domid, &mfns, Protection::ReadWrite)?;
             for page in 0..batch.len() {
@@ -171,7 +176,12 @@ impl Memory {
             let kind = PageKind::new(*kind).filter(|kind| kind.is_pinned())?;
             Some((*mfn, u32::from(kind.table_level()?)))
         };
-        self.mfns.iter().zip(&self.kinds).filter(|(mfn, _)| **mfn != NONE).filter_map(pinned).collect()
+        self.mfns
+            .iter()
+            .zip(&self.kinds)
+            .filter(|(mfn, _)| **mfn != NONE)
+            .filter_map(pinned)
+            .collect()
     }
 }
 

@@ -91,11 +91,7 @@ fn check(cx: &Context, domid: u16) -> Result<u64, Error> {
 }
 
 /// What the file says of the guest: the stored configuration, with the memory that it has by now.
-fn config(
-    cx: &mut Context,
-    domid: u16,
-    given: Option<&DomainConfig>,
-) -> Result<String, Error> {
+fn config(cx: &mut Context, domid: u16, given: Option<&DomainConfig>) -> Result<String, Error> {
     let mut config = match given {
         Some(config) => config.clone(),
         None => userdata::load(cx, domid)?.ok_or(Error::NoConfig(domid))?,
@@ -115,9 +111,7 @@ fn config(
 fn go_on(cx: &mut Context, domid: u16, error: Error) -> Error {
     match resume(&cx.xen, &mut cx.store, domid) {
         Ok(()) => error,
-        Err(second) => {
-            Error::Stuck { domid, why: Box::new(error), source: Box::new(second) }
-        }
+        Err(second) => Error::Stuck { domid, why: Box::new(error), source: Box::new(second) },
     }
 }
 

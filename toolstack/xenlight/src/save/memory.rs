@@ -49,8 +49,12 @@ fn gather(
     let types = xen.page_types(domid, &mfns)?;
     let kinds = types.iter().map(|kind| PageKind::from_frame_info(u64::from(kind.0)));
     let kinds: Vec<PageKind> = kinds.map(|kind| kind.unwrap_or(PageKind::INVALID)).collect();
-    let wanted: Vec<u64> =
-        mfns.iter().zip(&kinds).filter(|(_, kind)| kind.has_content()).map(|(mfn, _)| *mfn).collect();
+    let wanted: Vec<u64> = mfns
+        .iter()
+        .zip(&kinds)
+        .filter(|(_, kind)| kind.has_content())
+        .map(|(mfn, _)| *mfn)
+        .collect();
     let mapping = match wanted.is_empty() {
         true => None,
         false => Some(xen.map_foreign(domid, &wanted, Protection::Read)?),

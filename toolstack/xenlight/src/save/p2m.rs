@@ -23,7 +23,9 @@ pub enum P2mError {
     #[error("cannot read the guest's memory")]
     Xen(#[from] sys::Error),
     /// The guest has told of no P2M: its kernel has not started yet, or knows nothing of saving.
-    #[error("the guest has not said where its P2M is: its kernel is still starting, or cannot be saved")]
+    #[error(
+        "the guest has not said where its P2M is: its kernel is still starting, or cannot be saved"
+    )]
     None,
     /// More than any guest can have.
     #[error("the guest claims {0:#x} page frames; {MAX_PFNS:#x} is the limit")]
