@@ -11,7 +11,7 @@ mod teardown;
 pub use error::DeviceError;
 pub use images::{Attached, attached};
 pub use sharing::{User, Users};
-pub use teardown::{Found, destroy_all, devices_of, remove};
+pub use teardown::{Force, Found, destroy_all, devices_of, remove};
 
 use std::time::Duration;
 

@@ -30,6 +30,12 @@ pub struct Entry {
     pub domid: Option<u16>,
     /// How far.
     pub stage: Stage,
+    /// Files that get loop devices.
+    #[serde(default)]
+    pub images: Vec<PathBuf>,
+    /// Loop devices that were attached to something before.
+    #[serde(default)]
+    pub loops_before: Vec<PathBuf>,
 }
 
 /// The file of a creation under way; removed when dropped.
@@ -62,6 +68,8 @@ impl Journal {
             name: name.to_owned(),
             domid: None,
             stage: Stage::Building,
+            images: Vec::new(),
+            loops_before: Vec::new(),
         };
         let path = folder.join(format!("{PREFIX}{uuid}"));
         std::fs::create_dir_all(folder)
@@ -77,6 +85,20 @@ impl Journal {
     /// [`JournalError`].
     pub fn numbered(&mut self, domid: u16) -> Result<(), JournalError> {
         self.entry.domid = Some(domid);
+        self.write()
+    }
+
+    /// Says that files are going to get loop devices, and which loop devices there are now.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn attaching(
+        &mut self,
+        images: Vec<PathBuf>,
+        before: Vec<PathBuf>,
+    ) -> Result<(), JournalError> {
+        self.entry.images = images;
+        self.entry.loops_before = before;
         self.write()
     }
 

@@ -13,16 +13,26 @@
 //! | [`memory`], [`cpus`] | what changes while a guest runs |
 //! | [`cleanup`] | what killed tools left behind |
 //! | [`userdata`] | the stored configuration of a running guest |
+//! | [`save`], [`restore`] | a guest to a file and back |
+//! | [`dump`] | a guest's memory for a debugger |
 //! | [`tree`] | a guest's nodes in the store, as data |
 
 pub mod build;
+pub mod cleanup;
 mod context;
+pub mod cpus;
+pub mod create;
 pub mod devices;
+pub mod dump;
 pub mod hotplug;
 pub mod journal;
 pub mod life;
 pub mod lock;
+pub mod memory;
+pub mod monitor;
 pub mod process;
+pub mod restore;
+pub mod save;
 pub mod tree;
 pub mod userdata;
 pub mod wait;

@@ -8,7 +8,8 @@ mod uptime;
 
 pub use destroy::{Remains, destroy};
 pub use error::LifeError;
-pub use lookup::{Domain, find, name_in_use, names, rename, vm_path};
+pub(crate) use error::chain;
+pub use lookup::{Domain, check_name, find, name_in_use, names, rename, vm_path};
 pub use shutdown::{Request, ask, is_asked, wait_for_shutdown, wait_until_gone};
 pub use uptime::{start_time, uptime};
 

@@ -71,7 +71,7 @@ pub fn load(cx: &Context, domid: u16) -> Result<Option<DomainConfig>, UserdataEr
         Err(source) => return Err(UserdataError::File { what: "read", path, source }),
     };
     // libxl ends the text with a zero byte.
-    match from_json(text.trim_end_matches('\0')) {
+    match DomainConfig::from_json(text.trim_end_matches('\0')) {
         Ok(config) => Ok(Some(config)),
         Err(error) => Err(UserdataError::Invalid { path, why: error.to_string() }),
     }
@@ -90,7 +90,7 @@ pub fn store(cx: &Context, domid: u16, config: &DomainConfig) -> Result<(), User
     // It may hold passwords.
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&beside).map_err(failed)?;
-    let mut text = to_json(config).map_err(|why| failed(std::io::Error::other(why)))?;
+    let mut text = config.to_stored_json();
     text.push('\0');
     file.write_all(text.as_bytes()).map_err(failed)?;
     fs::rename(&beside, &path).map_err(failed)
@@ -120,14 +120,6 @@ pub fn remove_all(paths: &Paths, domid: u16) {
             let _ = fs::remove_file(file.path());
         }
     }
-}
-
-fn from_json(_text: &str) -> Result<DomainConfig, String> {
-    Err("reading libxl's form is not implemented".to_owned())
-}
-
-fn to_json(_config: &DomainConfig) -> Result<String, String> {
-    Err("writing libxl's form is not implemented".to_owned())
 }
 
 #[cfg(test)]

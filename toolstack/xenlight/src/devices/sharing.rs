@@ -62,6 +62,9 @@ fn guest(cx: &mut Context, domid: &str, dir: &str) -> Result<Option<User>, Devic
         return Ok(None);
     };
     let Some((major, minor)) = parse_number(&number) else { return Ok(None) };
+    if is_dead(cx, domid) {
+        return Ok(None);
+    }
     let mode = cx.store.try_read(&format!("{dir}/mode"))?.unwrap_or_default();
     let dev = cx.store.try_read(&format!("{dir}/dev"))?.unwrap_or_default();
     let home = format!("/local/domain/{domid}");
@@ -76,6 +79,14 @@ fn guest(cx: &mut Context, domid: &str, dir: &str) -> Result<Option<User>, Devic
         text: format!("guest {name} (domain {domid}) has it {how} as {dev}"),
         vm,
     }))
+}
+
+/// Whether a guest has ended and is kept for inspection only: its disks may be used by its successor. One
+/// that is suspended goes on.
+fn is_dead(cx: &Context, domid: &str) -> bool {
+    let Some(domid) = domid.parse().ok() else { return false };
+    let info = cx.xen.domain_info(domid).ok().flatten();
+    info.and_then(|info| info.shutdown).is_some_and(|why| why != sys::ShutdownReason::SUSPEND)
 }
 
 fn identities(paths: &Paths, major: u32, minor: u32) -> Vec<Identity> {
