@@ -12,7 +12,8 @@ fn said(bytes: &[u8], file: &str) -> Result<(), Errors> {
 #[test]
 fn each_bad_file_is_refused_with_its_message() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 100);
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -30,7 +31,8 @@ fn each_bad_file_is_refused_with_its_message() {
 
 #[test]
 fn lax_lets_unknown_keys_and_parameters_through_as_warnings() {
-    let text = "name = \"a\"\nkernel = \"/k\"\nmemory = 64\ninitrd = \"/r\"\nvif = [ \"brige=x\" ]\n";
+    let text =
+        "name = \"a\"\nkernel = \"/k\"\nmemory = 64\ninitrd = \"/r\"\nvif = [ \"brige=x\" ]\n";
     let document = parse_bytes(text.as_bytes(), "a.cfg").unwrap();
     let refused = validate(&document, &Lax::default()).unwrap_err();
     assert_eq!(refused.0.len(), 2);
