@@ -38,7 +38,7 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
             b't' => value.push(b'\t'),
             b'n' => value.push(b'\n'),
             b'r' => value.push(b'\r'),
-            b'x' => {
+            b'x' if after.first().is_some_and(u8::is_ascii_hexdigit) => {
                 let (number, left) = digits(after, 16, 2);
                 value.push(number);
                 rest = left;
@@ -87,7 +87,7 @@ mod tests {
     fn escapes_mean_what_they_mean_to_xens_tools() {
         assert_eq!(unescape(br#"\x41\102\t\n\r\\\"q\e"#), b"AB\t\n\r\\\"qe");
         assert_eq!(unescape(br"\x4"), b"\x04");
-        assert_eq!(unescape(br"\8"), b"8");
+        assert_eq!(unescape(br"\8\xz"), b"8xz");
         assert_eq!(unescape(br"\777"), b"\xff");
         assert_eq!(unescape(br"abc\"), b"abc\0");
         assert_eq!(unescape(br"\0011"), b"\x011");

@@ -275,7 +275,7 @@ impl Daemon {
             if ring.is_broken() || !self.server.accepts(connection) {
                 return false;
             }
-            match ring.next() {
+            match ring.next_message() {
                 Ok(Some(message)) => {
                     self.server.handle(connection, &message.header, &message.payload, machine);
                 }

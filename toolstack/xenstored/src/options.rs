@@ -149,10 +149,22 @@ fn set(
             options.trace_file = Some(value);
             return Ok(());
         }
-        'N' => return Ok(options.no_fork = true),
-        'D' => return Ok(options.no_domain_init = true),
-        'H' => return Ok(options.help = true),
-        '!' => return Ok(options.detached = true),
+        'N' => {
+            options.no_fork = true;
+            return Ok(());
+        }
+        'D' => {
+            options.no_domain_init = true;
+            return Ok(());
+        }
+        'H' => {
+            options.help = true;
+            return Ok(());
+        }
+        '!' => {
+            options.detached = true;
+            return Ok(());
+        }
         'Q' | 'q' => {
             let (what, number) = value.split_once('=').unwrap_or((&value, ""));
             let quota = Quota::from_name(what).ok_or_else(|| Error::Quota(what.to_owned()))?;

@@ -143,7 +143,7 @@ impl<P: Page> Ring<P> {
     ///
     /// # Errors
     /// The ring is broken, and stays so until it is reset.
-    pub fn next(&mut self) -> Result<Option<Message>, Broken> {
+    pub fn next_message(&mut self) -> Result<Option<Message>, Broken> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }

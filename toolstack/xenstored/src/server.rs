@@ -150,6 +150,7 @@ impl Server {
         for path in ["/tool", "/tool/xenstored"] {
             server.tree.create(path, Rc::from([]), Rc::clone(&dom0_only));
         }
+        server.count_holdings();
         server
     }
 
