@@ -84,3 +84,54 @@ fn nodes(check: &mut Check<'_>) -> PoolCpus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<PoolConfig, String> {
+        let document = crate::parse(text, "pool.cfg").map_err(|errors| errors.to_string())?;
+        PoolConfig::validate(&document, &Lax::default())
+            .map(|(pool, _)| pool)
+            .map_err(|errors| errors.0.iter().map(|error| error.message.clone()).collect())
+    }
+
+    #[test]
+    fn a_pool_takes_cpus_or_nodes_or_one_that_is_free() {
+        for (text, want) in [
+            ("", PoolCpus::OneFree),
+            ("cpus = \"1-2,^2\"", PoolCpus::Cpus(CpuList::parse("1-2,^2").unwrap())),
+            ("cpus = [ 1, \"2\" ]", PoolCpus::Cpus(CpuList::parse("1,2").unwrap())),
+            ("cpus = \"node:1\"", PoolCpus::Cpus(CpuList::parse("node:1").unwrap())),
+            ("nodes = 1", PoolCpus::Nodes([1].into_iter().collect())),
+            ("nodes = \"0-1\"", PoolCpus::Nodes(CpuSet::first(2))),
+            ("nodes = [ 0, 1 ]", PoolCpus::Nodes(CpuSet::first(2))),
+        ] {
+            let pool = read(&format!("name = \"p\"\nsched = \"credit2\"\n{text}\n"));
+            let want = PoolConfig {
+                name: "p".to_owned(),
+                scheduler: Some("credit2".to_owned()),
+                cpus: want,
+            };
+            assert_eq!(pool, Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pool_is_said() {
+        for (text, want) in [
+            ("", "the pool has no name"),
+            ("name = \"\"", "the pool's name is empty"),
+            ("name = \"p\"\nsched = \"sedf\"", "\"sched\" cannot be \"sedf\""),
+            (
+                "name = \"p\"\ncpus = \"0\"\nnodes = 0",
+                "a pool takes either cpus or nodes, not both",
+            ),
+            ("name = \"p\"\ncpus = [ \"x\" ]", "\"x\" is no CPU, range of CPUs, node:N or \"all\""),
+            ("name = \"p\"\nnodes = \"x\"", "\"x\" is no list of NUMA nodes"),
+            ("name = \"p\"\nscheduler = \"credit\"", "unknown key \"scheduler\""),
+        ] {
+            assert_eq!(read(text), Err(want.to_owned()), "{text}");
+        }
+    }
+}

@@ -29,8 +29,12 @@ impl Default for Host {
 }
 
 impl Host {
-    /// The place of an absolute path below the root.
+    /// The place of a path below the root; a relative one counts from the present folder, or
+    /// from a root that is not `/`.
     fn path(&self, path: &str) -> PathBuf {
+        if !path.starts_with('/') && self.root == Path::new("/") {
+            return PathBuf::from(path);
+        }
         self.root.join(path.trim_start_matches('/'))
     }
 }
@@ -100,11 +104,6 @@ impl Look<'_> {
 
     /// The file is there, is a file, can be read; its kind.
     fn file(&mut self, about: About<'_>, what: &str, path: &str) -> Option<Kind> {
-        if !path.starts_with('/') {
-            let help = "write the whole path, from / on".to_owned();
-            self.say(about, format!("{what} \"{path}\" is no absolute path"), Some(help));
-            return None;
-        }
         match kind_of(&self.host.path(path)) {
             Ok(Kind::Folder) => {
                 let help =
@@ -112,10 +111,35 @@ impl Look<'_> {
                 self.say(about, format!("{what} \"{path}\" is a folder"), help);
                 None
             }
-            Ok(kind) => Some(kind),
+            Ok(kind) => {
+                if !path.starts_with('/') {
+                    let message = format!(
+                        "{what} \"{path}\" is looked for in the present folder: a restart of the \
+                         guest would not find it"
+                    );
+                    let help = "write the whole path, from / on".to_owned();
+                    self.warn(about, message, Some(help));
+                }
+                Some(kind)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let help = files::candidates(self.host, path);
-                self.say(about, format!("{what} \"{path}\" is not there"), help);
+                let place = self.host.path(path);
+                let (message, help) = match std::fs::read_link(&place) {
+                    Ok(target) => {
+                        let target = target.display();
+                        (
+                            format!(
+                                "{what} \"{path}\" is a link to \"{target}\", which is not there"
+                            ),
+                            None,
+                        )
+                    }
+                    Err(_) => {
+                        let help = files::candidates(self.host, path);
+                        (format!("{what} \"{path}\" is not there"), help)
+                    }
+                };
+                self.say(about, message, help);
                 None
             }
             Err(error) => {

@@ -116,7 +116,7 @@ const MAX_NAMES: usize = 3;
 
 /// What is there instead of a path: files with names like it, or the folder that is missing too.
 pub(super) fn candidates(host: &Host, path: &str) -> Option<String> {
-    let (folder, name) = path.rsplit_once('/')?;
+    let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
     let folder = if folder.is_empty() { "/" } else { folder };
     let Ok(entries) = fs::read_dir(host.path(folder)) else {
         let missing = first_missing(host, folder)?;
