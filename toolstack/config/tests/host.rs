@@ -36,9 +36,8 @@ fn host() -> TempDir {
     fs::write(path("srv/guests/new.img"), "").unwrap();
     fs::write(path("etc/xen/scripts/vif-route"), "#!/bin/sh\n").unwrap();
     fs::write(path("usr/lib/xen/bin/pygrub"), "#!/bin/sh\n").unwrap();
-    for program in ["usr/lib/xen/bin/pygrub"] {
-        fs::set_permissions(path(program), fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path("usr/lib/xen/bin/pygrub"), executable).unwrap();
     root
 }
 
