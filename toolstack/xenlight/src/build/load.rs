@@ -65,12 +65,19 @@ impl Window {
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), BuildError> {
+        // What follows the last page of a range need not be mapped.
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let found = self.find(address).filter(|(_, left)| bytes.len() as u64 <= *left);
         let done = found.is_some_and(|(offset, _)| self.mapping.write(offset, bytes));
         if done { Ok(()) } else { Err(self.lost(address)) }
     }
 
     fn zero(&self, address: u64, size: u64) -> Result<(), BuildError> {
+        if size == 0 {
+            return Ok(());
+        }
         let found = self.find(address).filter(|(_, left)| size <= *left);
         let done = found.is_some_and(|(offset, _)| self.mapping.zero(offset, index(size)));
         if done { Ok(()) } else { Err(self.lost(address)) }
