@@ -118,8 +118,13 @@ holds "the guest answers" guest 'echo answer=$((6*7)).' 'answer=42\.'
 holds "its disk has dom0's line" guest 'head -c 21 /dev/xvda; echo' 'ferroxen example disk'
 holds "it writes to its disk" guest 'echo by-guest | dd of=/dev/xvda bs=512 seek=8 conv=fsync; echo wrote=$((0)).' 'wrote=0\.'
 holds "dom0 sees what it wrote" sh -c 'dd if=disk.img bs=512 skip=8 count=1 2>/dev/null | grep -q by-guest'
-(echo 'echo typed=$((7*7)).'; until_ok 100 said 'typed=49\.'; printf '\035') | timeout 60 xl console $name >/tmp/console 2>&1
-holds "xl console passes on what is typed" said 'typed=49\.'
+timeout 30 xl console $name </dev/null >/tmp/console 2>&1 &
+watcher=$!
+holds "the client shows what is there" until_ok 100 grep -q 'guest# ' /tmp/console
+holds "the guest says something" guest 'echo typed=$((7*7)).' 'typed=49\.'
+holds "the client shows it" until_ok 50 grep -q 'typed=49\.' /tmp/console
+kill $watcher 2>/dev/null
+wait $watcher 2>/dev/null
 
 step network
 holds "it answers pings" retry 50 ping -c 1 -W 1 10.77.0.2
