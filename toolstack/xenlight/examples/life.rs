@@ -45,8 +45,8 @@ fn run(words: &[&str]) -> Outcome {
         ["create", name, rest @ ..] => create_guest(cx, name, rest),
         ["doctor", rest @ ..] => doctor(cx, !rest.is_empty()),
         ["adopt"] => {
-            for (domid, started) in monitor::adopt(cx, &monitor::Launch::own()?)? {
-                println!("domain {domid} is watched by process {}", started?);
+            for (domain, started) in monitor::adopt(cx, &monitor::Launch::own()?)? {
+                println!("domain {} is watched by process {}", domain.domid, started?);
             }
             Ok(())
         }

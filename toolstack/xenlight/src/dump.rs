@@ -136,7 +136,7 @@ fn write_core(
     let info = xen.domain_info(domid)?.ok_or(DumpError::NoSuchDomain(domid))?;
     let page = xen.map_foreign(domid, &[info.shared_info_frame], Protection::Read)?;
     let frames =
-        Frames::read(xen, domid, &page).map_err(|source| DumpError::P2m { domid, source })?;
+        Frames::read(xen, &info, &page).map_err(|source| DumpError::P2m { domid, source })?;
     let mut shared_info = [0; PAGE];
     // The page is mapped whole.
     let _ = page.read(0, &mut shared_info);

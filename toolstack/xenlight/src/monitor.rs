@@ -14,7 +14,7 @@ mod watch;
 pub use backoff::Backoff;
 pub use launch::{Launch, LaunchError, launch};
 pub use log::log_path;
-pub use status::{Status, adopt, status};
+pub use status::{Adopted, Status, adopt, status};
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

@@ -77,7 +77,7 @@ pub enum CreateError {
     Restore(#[from] restore::Error),
     /// A device could not be made.
     #[error(transparent)]
-    Device(#[from] DeviceError),
+    Device(Box<DeviceError>),
     /// Its CPUs could not be set.
     #[error(transparent)]
     Cpu(#[from] CpuError),
@@ -107,6 +107,12 @@ pub enum CreateError {
         /// What is left, and why.
         left: String,
     },
+}
+
+impl From<DeviceError> for CreateError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(Box::new(error))
+    }
 }
 
 /// What was done about domain 0's memory before giving up.

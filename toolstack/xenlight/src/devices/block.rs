@@ -103,15 +103,15 @@ pub fn check(
     let write = disk.access.writable();
     let vdev = disk.vdev.name();
     let image = images::look(vdev, &path, write)?;
-    if disk.access != xl_config::Access::Shared {
-        if let Some(user) = users.conflict(&image, write, vm) {
-            return Err(DeviceError::InUse {
-                vdev: vdev.to_owned(),
-                path: image.path,
-                user: user.text.clone(),
-                write,
-            });
-        }
+    if disk.access != xl_config::Access::Shared
+        && let Some(user) = users.conflict(&image, write, vm)
+    {
+        return Err(DeviceError::InUse {
+            vdev: vdev.to_owned(),
+            path: image.path,
+            user: user.text.clone(),
+            write,
+        });
     }
     Ok(Some(image))
 }
@@ -229,7 +229,7 @@ pub fn connect(cx: &mut Context, disk: &Prepared) -> Result<(), DeviceError> {
     if let Some(script) = &disk.script {
         if let Err(source) = hotplug::run(script, hotplug::LIMIT) {
             let said = cx.store.try_read(&format!("{back}/hotplug-error"))?;
-            return Err(DeviceError::Script { device, said, source });
+            return Err(DeviceError::Script { device, said, source: Box::new(source) });
         }
         if !cx.store.exists(&format!("{back}/physical-device"))? {
             let (script, node) = (script.path.clone(), "physical-device");

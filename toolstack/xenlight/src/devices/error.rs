@@ -167,7 +167,7 @@ pub enum DeviceError {
         said: Option<String>,
         /// How it ended.
         #[source]
-        source: ScriptError,
+        source: Box<ScriptError>,
     },
     /// A script did not do what the backend needs.
     #[error("{device}: hotplug script {} ended well, but wrote no {node}", script.display())]

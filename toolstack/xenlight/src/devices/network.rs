@@ -164,7 +164,7 @@ pub fn connect(cx: &mut Context, vif: &Prepared) -> Result<(), DeviceError> {
     if let Some(script) = &vif.script {
         if let Err(source) = hotplug::run(script, hotplug::LIMIT) {
             let said = cx.store.try_read(&format!("{back}/hotplug-error"))?;
-            return Err(DeviceError::Script { device, said, source });
+            return Err(DeviceError::Script { device, said, source: Box::new(source) });
         }
         return Ok(());
     }

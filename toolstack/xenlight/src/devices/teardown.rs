@@ -297,5 +297,5 @@ fn run_script(cx: &mut Context, device: &Found, script: Script) -> Result<(), De
     let failed = hotplug::run(&script, hotplug::LIMIT).err();
     let Some(source) = failed else { return Ok(()) };
     let said = cx.store.try_read(&format!("{}/hotplug-error", device.backend))?;
-    Err(DeviceError::Script { device: device.name(), said, source })
+    Err(DeviceError::Script { device: device.name(), said, source: Box::new(source) })
 }

@@ -54,19 +54,19 @@ fn foreign(log: &str, domid: u16) -> Option<u32> {
     line.rsplit_once("[pid ")?.1.strip_suffix(']')?.parse().ok()
 }
 
-/// Starts monitors for guests whose monitor was killed; says their numbers and processes.
+/// A guest whose monitor was killed, and what came of starting a new one: its process.
+pub type Adopted = (life::Domain, Result<u32, LaunchError>);
+
+/// Starts monitors for guests whose monitor was killed.
 ///
 /// # Errors
 /// [`life::LifeError`] for the list of guests; a monitor that cannot be started is told with its guest.
-pub fn adopt(
-    cx: &mut Context,
-    program: &Launch,
-) -> Result<Vec<(u16, Result<u32, LaunchError>)>, life::LifeError> {
+pub fn adopt(cx: &mut Context, program: &Launch) -> Result<Vec<Adopted>, life::LifeError> {
     let mut started = Vec::new();
     for domain in life::names(cx)? {
         if domain.domid != 0 && status(&cx.paths, domain.domid, &domain.name) == Status::Killed {
             let result = launch(&cx.paths, program, domain.domid, &domain.name);
-            started.push((domain.domid, result));
+            started.push((domain, result));
         }
     }
     Ok(started)

@@ -94,9 +94,9 @@ pub(super) fn reconnect_if_lost(
     open: &mut dyn FnMut() -> Result<Context, ContextError>,
     say: Say<'_>,
 ) {
-    if let Err(error) = cx.store.domain_path(0) {
-        if error.is_disconnected() || error.is_timed_out() {
-            reconnect(cx, open, say);
-        }
+    if let Err(error) = cx.store.domain_path(0)
+        && (error.is_disconnected() || error.is_timed_out())
+    {
+        reconnect(cx, open, say);
     }
 }
