@@ -100,9 +100,10 @@ pub fn check(cx: &Context, vif: &Vif, devid: u32) -> Result<(), DeviceError> {
     Err(DeviceError::NoBridge { device, bridge, bridges: bridges(cx) })
 }
 
-/// Whether our own handler does the work.
+/// Whether our own handler does the work: no script is named, or the usual one by its name alone. A path
+/// to it has it run.
 fn is_own(vif: &Vif) -> bool {
-    vif.script.is_none()
+    vif.script.as_deref().is_none_or(|script| script == BRIDGE_SCRIPT)
 }
 
 /// The bridges of this domain.
@@ -354,6 +355,15 @@ mod tests {
         let all = [derived_mac(&a, 0), derived_mac(&a, 1), derived_mac(&b, 0)];
         assert!(all.iter().all(|mac| mac.0.starts_with(&[0, 0x16, 0x3e]) && mac.0[3] < 0x80));
         assert!(all[0] != all[1] && all[0] != all[2]);
+    }
+
+    #[test]
+    fn the_usual_script_is_our_own_work_unless_it_is_named_by_its_path() {
+        let vif =
+            |script: Option<&str>| Vif { script: script.map(str::to_owned), ..Vif::default() };
+        assert!(is_own(&vif(None)) && is_own(&vif(Some("vif-bridge"))));
+        assert!(!is_own(&vif(Some("/etc/xen/scripts/vif-bridge"))));
+        assert!(!is_own(&vif(Some("vif-route"))));
     }
 
     #[test]

@@ -215,23 +215,32 @@ fn clean(cx: &mut Context, device: &Found) -> Result<(), DeviceError> {
     hotplug
 }
 
-/// Removes a node, and its parents for as long as they are empty.
+/// Removes a node, and its parents for as long as they are empty: in a transaction, as others may fill
+/// them at the same time.
 fn rm_with_parents(cx: &mut Context, path: &str) -> Result<(), DeviceError> {
-    cx.store.rm(path)?;
-    let mut path = path;
-    while let Some((parent, _)) = path.rsplit_once('/') {
-        // Homes of domains, and what is above them, stay.
-        let whole = parent.split('/').count() <= 4 && !parent.starts_with("/libxl/");
-        if whole || parent.matches('/').count() <= 2 {
-            return Ok(());
+    cx.store.transaction(|t| {
+        t.rm(path)?;
+        for parent in parents(path) {
+            match t.try_list(parent)? {
+                Some(children) if children.is_empty() => t.rm(parent)?,
+                Some(_) => break,
+                None => {}
+            }
         }
-        match cx.store.try_list(parent)? {
-            Some(children) if children.is_empty() => cx.store.rm(parent)?,
-            _ => return Ok(()),
-        }
-        path = parent;
-    }
+        Ok(())
+    })?;
     Ok(())
+}
+
+/// What may go with a device, nearest first: all below a domain's home, and below libxl's entry of it.
+fn parents(path: &str) -> impl Iterator<Item = &str> {
+    let depth = if path.starts_with("/libxl/") { 2 } else { 3 };
+    fn up<'a>(path: &&'a str) -> Option<&'a str> {
+        path.rsplit_once('/').map(|(parent, _)| parent)
+    }
+    std::iter::successors(Some(path), up)
+        .skip(1)
+        .take_while(move |parent| parent.matches('/').count() > depth)
 }
 
 fn unplug(cx: &mut Context, device: &Found) -> Result<(), DeviceError> {
@@ -298,4 +307,24 @@ fn run_script(cx: &mut Context, device: &Found, script: Script) -> Result<(), De
     let Some(source) = failed else { return Ok(()) };
     let said = cx.store.try_read(&format!("{}/hotplug-error", device.backend))?;
     Err(DeviceError::Script { device: device.name(), said, source: Box::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_go_with_the_last_device_and_homes_stay() {
+        let all = |path| parents(path).collect::<Vec<_>>();
+        assert_eq!(
+            all("/local/domain/0/backend/vbd/1/51712"),
+            [
+                "/local/domain/0/backend/vbd/1",
+                "/local/domain/0/backend/vbd",
+                "/local/domain/0/backend"
+            ]
+        );
+        assert_eq!(all("/libxl/1/device/vif/0"), ["/libxl/1/device/vif", "/libxl/1/device"]);
+        assert_eq!(all("/local/domain/1/console"), Vec::<&str>::new());
+    }
 }

@@ -50,12 +50,13 @@ pub fn find(cx: &mut Context, text: &str) -> Result<Domain, LifeError> {
 /// The store's and the hypervisor's.
 pub fn names(cx: &mut Context) -> Result<Vec<Domain>, LifeError> {
     let all = cx.xen.domains().map_err(|source| LifeError::of(0, "listing domains", source))?;
-    let mut found = Vec::with_capacity(all.len());
-    for info in all {
-        let name = cx.name(info.domid)?.unwrap_or_default();
-        found.push(Domain { domid: info.domid, name });
-    }
-    Ok(found)
+    let paths: Vec<String> =
+        all.iter().map(|info| format!("/local/domain/{}/name", info.domid)).collect();
+    let names = cx.store.read_many(&paths)?;
+    let found = all.into_iter().zip(names);
+    Ok(found
+        .map(|(info, name)| Domain { domid: info.domid, name: name.unwrap_or_default() })
+        .collect())
 }
 
 /// Whether a live domain has a name.
