@@ -4,7 +4,7 @@ use crate::log::Log;
 use crate::machine::{Event, Host, Machine};
 use crate::restore::RingState;
 use crate::rights::Subject;
-use crate::server::{Platform, Server};
+use crate::server::{Platform, Server, TURN_WORK};
 use crate::socket::{Socket, Turn};
 use crate::state_file::StateFile;
 use crate::watch::Connection;
@@ -23,8 +23,6 @@ const FIRST_SOCKET: u64 = 16;
 const SOCKETS_MAX: usize = 1024;
 /// Sockets accepted in one turn.
 const ACCEPT_TURN: usize = 64;
-/// Messages of one ring done in one turn.
-const RING_TURN: usize = 16;
 
 /// The running daemon.
 pub struct Daemon {
@@ -36,6 +34,8 @@ pub struct Daemon {
     /// Sockets that may have something to do.
     busy: BTreeSet<Connection>,
     busy_rings: BTreeSet<u16>,
+    /// Work that clients did beyond their turn: others go first until it is made up for.
+    debts: HashMap<Connection, u64>,
     accepting: bool,
     state: Option<StateFile>,
     log: Log,
@@ -67,6 +67,7 @@ impl Daemon {
             sockets: HashMap::new(),
             busy: BTreeSet::new(),
             busy_rings: busy_rings.unwrap_or_default(),
+            debts: HashMap::new(),
             accepting: true,
             state: None,
             log,
@@ -120,6 +121,7 @@ impl Daemon {
                 self.note_event(event);
             }
             self.accept();
+            self.pay_debts();
             self.turn_sockets();
             self.turn_rings();
             self.settle();
@@ -192,10 +194,40 @@ impl Daemon {
         }
         self.server.remove_client(connection);
         self.busy.remove(&connection);
+        self.debts.remove(&connection);
+    }
+
+    /// Makes up for work beyond turns: by the others' turns, or at once if nobody else waits.
+    fn pay_debts(&mut self) {
+        if self.debts.is_empty() {
+            return;
+        }
+        let rings = self.machine.as_ref().map(|machine| &machine.rings);
+        let rings = self.busy_rings.iter().filter_map(|domid| rings?.get(domid));
+        let waiting = self.busy.iter().copied().chain(rings.map(|ring| ring.connection));
+        let least = waiting.map(|client| self.debts.get(&client).copied().unwrap_or(0)).min();
+        let paid = least.unwrap_or(0).max(TURN_WORK);
+        self.debts.retain(|_, debt| {
+            *debt = debt.saturating_sub(paid);
+            *debt > 0
+        });
+    }
+
+    /// Notes what a client's turn cost beyond what a turn may.
+    fn charge(&mut self, connection: Connection, before: u64) {
+        let beyond = (self.server.work - before).saturating_sub(TURN_WORK * 2);
+        if beyond > 0 {
+            self.debts.insert(connection, beyond);
+        }
     }
 
     fn turn_sockets(&mut self) {
         for connection in std::mem::take(&mut self.busy) {
+            if self.debts.contains_key(&connection) {
+                self.busy.insert(connection);
+                continue;
+            }
+            let before = self.server.work;
             let Some(socket) = self.sockets.get_mut(&connection) else { continue };
             let mut host = Host;
             let platform: &mut dyn Platform = match &mut self.machine {
@@ -208,6 +240,7 @@ impl Daemon {
                 Turn::More => _ = self.busy.insert(connection),
                 Turn::Over => self.drop_socket(connection),
             }
+            self.charge(connection, before);
             if let Some(machine) = &mut self.machine {
                 self.busy_rings.extend(machine.adopt(&self.server));
             }
@@ -243,9 +276,17 @@ impl Daemon {
 
     fn turn_rings(&mut self) {
         for domid in std::mem::take(&mut self.busy_rings) {
+            let ring = self.machine.as_ref().and_then(|machine| machine.rings.get(&domid));
+            let Some(connection) = ring.map(|ring| ring.connection) else { continue };
+            if self.debts.contains_key(&connection) {
+                self.busy_rings.insert(domid);
+                continue;
+            }
+            let before = self.server.work;
             if self.turn_ring(domid) {
                 self.busy_rings.insert(domid);
             }
+            self.charge(connection, before);
             if let Some(machine) = &mut self.machine {
                 self.busy_rings.extend(machine.adopt(&self.server));
             }
@@ -255,7 +296,8 @@ impl Daemon {
     /// Does some of a ring's messages. True if more may be there.
     fn turn_ring(&mut self, domid: u16) -> bool {
         let Some(machine) = &mut self.machine else { return false };
-        for _ in 0..RING_TURN {
+        let end = self.server.work + TURN_WORK;
+        while self.server.work < end {
             let Some(ring) = machine.rings.get_mut(&domid) else { return false };
             let connection = ring.connection;
             if ring.wants_reset() {
@@ -265,7 +307,7 @@ impl Daemon {
                     client.outbox = crate::outbox::Outbox::default();
                 }
                 machine.notify(domid);
-                continue;
+                return true;
             }
             if let Some(client) = self.server.clients.get(&connection)
                 && !client.outbox.is_empty()

@@ -23,9 +23,13 @@ const PRIVILEGED_OUTPUT_PAUSE: usize = 256 << 10;
 /// Transactions that a privileged client may have open.
 const PRIVILEGED_TRANSACTIONS: usize = 1024;
 /// Watches that a privileged client may have set.
-const PRIVILEGED_WATCHES: usize = 65_536;
+const PRIVILEGED_WATCHES: usize = 8192;
 /// Lines kept for the log until the daemon writes them.
 const LINES_MAX: usize = 1000;
+
+/// Work of one client's turn, after which others have theirs: a request that many watch is worth
+/// as many as its events.
+pub const TURN_WORK: u64 = 32;
 
 /// What the hypervisor says of a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +123,8 @@ pub struct Server {
     pub(crate) trace: crate::control::Trace,
     /// The most that any domain but dom0 used of each quota.
     pub(crate) most: BTreeMap<Quota, u64>,
+    /// Requests done and watches looked at since the start: what a client's turn is measured by.
+    pub work: u64,
     next: u64,
 }
 
@@ -144,6 +150,7 @@ impl Server {
             first_event: None,
             trace: crate::control::Trace::default(),
             most: BTreeMap::new(),
+            work: 0,
             next: 0,
         };
         server.tree.set_permissions("/", Rc::clone(&dom0_only));
@@ -219,6 +226,7 @@ impl Server {
         if !self.clients.contains_key(&connection) {
             return;
         }
+        self.work += 1;
         self.trace_request(connection, header, payload);
         let kind = MessageType::from_u32(header.kind);
         let result = match kind {
@@ -296,6 +304,7 @@ impl Server {
 
     fn fire(&mut self, change: &Change, exact: bool) {
         for watch in self.watches.concerned(&change.path, exact) {
+            self.work += 1;
             let Some(client) = self.clients.get(&watch.by) else { continue };
             let reads = |list: &Permissions| client.subject.allowed(list).read;
             let may = reads(&change.permissions)
@@ -331,6 +340,8 @@ impl Server {
             self.ready.insert(to);
         } else if !client.overflowed {
             client.overflowed = true;
+            // To be closed, if it is a socket.
+            self.ready.insert(to);
             let what = if client.ring { "its ring misses events" } else { "its socket is closed" };
             self.say(format!(
                 "domain {domid} leaves {most} bytes of watch events unread (quota memory): {what}"

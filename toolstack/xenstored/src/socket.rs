@@ -1,6 +1,6 @@
 //! One client's socket: messages in, answers out, never more in memory than is allowed.
 
-use crate::server::{Platform, Server};
+use crate::server::{Platform, Server, TURN_WORK};
 use crate::watch::Connection;
 use mio::net::UnixStream;
 use std::io::{ErrorKind, Read, Write};
@@ -8,8 +8,6 @@ use xenstore::wire::{HEADER_SIZE, Header, PAYLOAD_MAX};
 
 /// Bytes read at a time.
 const CHUNK: usize = 16 << 10;
-/// Messages done in one turn, before others have theirs.
-const TURN: usize = 32;
 /// Bytes written at a time.
 const WRITE_MAX: usize = 64 << 10;
 
@@ -56,7 +54,8 @@ impl Socket {
     /// Does some of the messages that came.
     pub fn turn(&mut self, server: &mut Server, platform: &mut dyn Platform) -> Turn {
         let mut used = 0;
-        for _ in 0..TURN {
+        let end = server.work + TURN_WORK;
+        while server.work < end {
             if !server.accepts(self.connection) {
                 // It goes on when it has taken answers.
                 self.input.drain(..used);
