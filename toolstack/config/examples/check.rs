@@ -1,5 +1,5 @@
-//! `check FILE [key=value ...]`: parses, validates, asks the host, prints what is wrong, then the
-//! JSON form.
+//! `check FILE [key=value ...]`: parses, validates, asks the host, prints what is wrong, then what
+//! `xl create -n` prints on a host of 8 CPUs: JSON, or S-expressions where SXP is set.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,26 +13,32 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let checked = xl_config::parse_with_words(&bytes, &file, &words)
-        .and_then(|document| xl_config::validate(&document, &xl_config::Lax::default()));
-    match checked {
-        Ok(validated) => {
-            eprint!("{}", xl_config::report(&validated.warnings, false));
-            let mut config = validated.config;
-            let host = xl_config::HostCpus { cpus: xl_config::CpuSet::first(8), nodes: Vec::new() };
-            if let Err(error) = config.resolve_cpus(&host) {
-                eprintln!("{error}");
-                return ExitCode::FAILURE;
-            }
-            match std::env::var_os("SXP") {
-                Some(_) => print!("{}", config.to_sxp(None)),
-                None => print!("{}", config.to_json()),
-            }
-            ExitCode::SUCCESS
-        }
+    let document = match xl_config::parse_with_words(&bytes, &file, &words) {
+        Ok(document) => document,
         Err(errors) => {
             eprintln!("{errors}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
+    };
+    let validated = match xl_config::validate(&document, &xl_config::Lax::default()) {
+        Ok(validated) => validated,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
+    eprint!("{}", xl_config::report(&validated.warnings, false));
+    let mut config = validated.config;
+    let missing = xl_config::check_host(&config, Some(&document), &xl_config::Host::default());
+    eprint!("{}", xl_config::report(&missing, false));
+    let host = xl_config::HostCpus { cpus: xl_config::CpuSet::first(8), nodes: Vec::new() };
+    if let Err(error) = config.resolve_cpus(&host) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
+    match std::env::var_os("SXP") {
+        Some(_) => print!("{}", config.to_sxp(None)),
+        None => print!("{}", config.to_json()),
+    }
+    ExitCode::SUCCESS
 }

@@ -69,3 +69,51 @@ fn interval_of(text: &str) -> Option<u32> {
     };
     number.checked_mul(scale)?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(text: &str) -> Result<(u64, u32), String> {
+        parse_rate(Word { text, start: 0 })
+            .map(|rate| (rate.bytes, rate.interval_usecs))
+            .map_err(|fault| fault.message)
+    }
+
+    #[test]
+    fn rates_are_what_debians_xl_makes_of_them() {
+        for (text, want) in [
+            ("10Mb/s@20ms", (25_000, 20_000)),
+            ("1GB/s", (50_000_000, 50_000)),
+            ("1MB/s", (50_000, 50_000)),
+            ("1KB/s@1s", (1000, 1_000_000)),
+            ("1MB/s@50", (50_000_000, 50_000_000)),
+            ("1Kb/s@20ms", (2, 20_000)),
+            ("10B/s@3600s", (36_000, 3_600_000_000)),
+        ] {
+            assert_eq!(rate(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused() {
+        for text in [
+            "",
+            "10",
+            "10Mb",
+            "1.5MB/s",
+            "1mb/s",
+            "0MB/s",
+            "1000000GB/s",
+            "1MB/s@",
+            "1MB/s@0ms",
+            "1MB/s@1h",
+            "1MB/s@9999999s",
+            "-1MB/s",
+            "MB/s",
+            "100b/s@5us",
+        ] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+}
