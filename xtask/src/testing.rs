@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::anchors::Anchors;
+use crate::cells::Form;
 use crate::image::{Recipe, Toolstack};
 use crate::qemu::guests;
 use crate::qemu::tests::{self, Test, World};
@@ -87,10 +88,10 @@ impl Score {
 }
 
 /// The four cells, told as tests.
-fn four_cells(show: bool, score: &mut Score) {
+fn four_cells(form: Form, show: bool, score: &mut Score) {
     println!("== the four cells");
     let start = Instant::now();
-    match cells::run(show) {
+    match cells::run(form, show) {
         Ok(verdicts) => {
             for (name, result) in verdicts {
                 report(&name, start.elapsed(), &result);
@@ -113,7 +114,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let mut score = Score::default();
     if args.cells {
-        four_cells(args.show, &mut score);
+        four_cells(Form::Whole, args.show, &mut score);
         return score.end();
     }
     if !args.qemu_only && args.filter.is_none() {
@@ -121,6 +122,9 @@ pub fn main(args: &Args) -> Result<()> {
     }
     if !args.host_only {
         in_qemu(args, &mut score);
+        if args.filter.is_none() && args.hypervisor.is_none() {
+            four_cells(Form::Short, args.show, &mut score);
+        }
     }
     score.end()
 }
