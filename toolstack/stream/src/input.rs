@@ -21,6 +21,11 @@ impl<R: Read> Input<R> {
         self.at
     }
 
+    /// What is read from.
+    pub fn inner(&self) -> &R {
+        &self.from
+    }
+
     /// A malformed part that starts at `at`.
     pub(crate) fn malformed<T>(place: Place, at: u64, problem: Problem) -> Result<T, Error> {
         Err(Error::Malformed { place, at, problem })

@@ -204,7 +204,7 @@ pub fn write_domain<W: Write>(
     let (major, minor) = xen.version()?;
     let shared_info = xen.map_foreign(domid, &[info.shared_info_frame], Protection::Read)?;
     let frames =
-        Frames::read(xen, domid, &shared_info).map_err(|source| Error::P2m { domid, source })?;
+        Frames::read(xen, &info, &shared_info).map_err(|source| Error::P2m { domid, source })?;
 
     libxc::Header::new(DomainKind::Pv, major, minor).write(output)?;
     let mut index = 0;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xen_stream::Input;
@@ -30,6 +31,17 @@ pub enum GuestError {
         path: PathBuf,
         /// Why.
         source: xen_stream::Error,
+    },
+    /// The file has no end.
+    #[error(
+        "cannot restore from {}: it was cut off after {bytes} bytes: saving was not completed, or \
+         not all of the file was copied", path.display()
+    )]
+    CutOff {
+        /// Which.
+        path: PathBuf,
+        /// Bytes that it has.
+        bytes: u64,
     },
     /// The configuration in it makes no sense.
     #[error("cannot restore from {}: its configuration is not valid", path.display())]
@@ -75,6 +87,11 @@ impl SaveFile {
             Ok(text) => text,
             Err(source) => return Err(GuestError::File { path, source }),
         };
+        match length_if_cut_off(input.inner().get_ref()) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => return Err(GuestError::CutOff { path, bytes }),
+            Err(source) => return Err(GuestError::Open { path, source }),
+        }
         match DomainConfig::from_json(&text) {
             Ok(config) => Ok(SaveFile { path, input, config, optional_bytes: text.len() + 5 }),
             Err(source) => Err(GuestError::Config { path, source }),
@@ -97,6 +114,18 @@ impl SaveFile {
         let made = create::create_from(cx, &self.config, options, Contents::Saved(&mut read));
         made.map_err(|source| GuestError::Create { path: self.path, source: Box::new(source) })
     }
+}
+
+/// The length of a file that does not end with an END record (a type and a length, all zeros): told
+/// at once, and not after gigabytes. Pipes and devices are read to see.
+fn length_if_cut_off(file: &File) -> std::io::Result<Option<u64>> {
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Ok(None);
+    }
+    let mut end = [1; 8];
+    file.read_exact_at(&mut end, found.len().saturating_sub(8))?;
+    Ok((end != [0; 8]).then_some(found.len()))
 }
 
 #[cfg(test)]
@@ -131,7 +160,9 @@ mod tests {
             "cannot restore from /f: the header of the save file at byte 0: this is no file made by \
              `xl save`"
         );
-        let said = refused(&no_json);
+        let cut = refused(&no_json);
+        assert!(cut.starts_with("cannot restore from /f: it was cut off after 79 bytes"), "{cut}");
+        let said = refused(&[no_json, vec![0; 16]].concat());
         assert!(
             said.starts_with("cannot restore from /f: its configuration is not valid"),
             "{said}"

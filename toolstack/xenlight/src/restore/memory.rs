@@ -11,6 +11,8 @@ use crate::save::tables::{self, BadEntry};
 const PRESENT: u64 = 1;
 /// Entries in a page of the P2M.
 const ENTRIES: u64 = 512;
+/// Pages that are mapped and filled in one go.
+const BATCH: usize = 1024;
 /// Pages of the P2M that are written in one go.
 const P2M_BATCH: usize = 256;
 /// No MFN yet; the machine's first page is no guest's.
@@ -128,28 +130,33 @@ impl Memory {
     }
 
     fn fill(&self, xen: &Xen, data: &PageData) -> Result<(), Error> {
-        let with_content = || data.pages().filter_map(|(entry, page)| Some((entry, page?)));
-        let mfns: Vec<u64> = with_content().filter_map(|(entry, _)| self.mfn(entry.pfn)).collect();
-        if mfns.is_empty() {
-            return Ok(());
-        }
-        let mapping = xen.map_foreign(self.domid, &mfns, Protection::ReadWrite)?;
-        for (place, (entry, content)) in with_content().enumerate() {
-            let written = match entry.kind.table_level() {
-                None => mapping.write(place * PAGE, content),
-                Some(level) => {
-                    let mut words = tables::words(content);
-                    let refused = |bad: BadEntry| Error::NoSuchPfn {
-                        pfn: bad.entry,
-                        what: format!("entry {} of page table {:#x}", bad.index, entry.pfn),
-                    };
-                    tables::translate(&mut words, level, |pfn| self.mfn(pfn)).map_err(refused)?;
-                    mapping.write(place * PAGE, &tables::page(&words))
-                }
-            };
-            debug_assert!(written, "each page with content has its place");
+        let pages: Vec<_> =
+            data.pages().filter_map(|(entry, content)| Some((entry, content?))).collect();
+        for batch in pages.chunks(BATCH) {
+            let mfns: Vec<u64> =
+                batch.iter().filter_map(|(entry, _)| self.mfn(entry.pfn)).collect();
+            let mapping = xen.map_foreign(self.domid, &mfns, Protection::ReadWrite)?;
+            for (place, (entry, content)) in batch.iter().enumerate() {
+                let translated = match entry.kind.table_level() {
+                    None => None,
+                    Some(level) => Some(self.table(entry.pfn, level, content)?),
+                };
+                let written = mapping.write(place * PAGE, translated.as_ref().unwrap_or(content));
+                debug_assert!(written, "each page with content has its place");
+            }
         }
         Ok(())
+    }
+
+    /// A page table with MFNs in place of PFNs.
+    fn table(&self, pfn: u64, level: u8, content: &[u8; PAGE]) -> Result<[u8; PAGE], Error> {
+        let mut words = tables::words(content);
+        let refused = |bad: BadEntry| Error::NoSuchPfn {
+            pfn: bad.entry,
+            what: format!("entry {} of page table {pfn:#x}", bad.index),
+        };
+        tables::translate(&mut words, level, |pfn| self.mfn(pfn)).map_err(refused)?;
+        Ok(tables::page(&words))
     }
 
     /// Writes the guest's own P2M: the new MFNs.

@@ -1,6 +1,6 @@
 //! The memory of a PV guest as the guest itself numbers it: its P2M, and the way back.
 
-use sys::{Mapping, Protection, Xen};
+use sys::{DomainInfo, Mapping, Protection, Xen};
 
 use abi::xen::ArchSharedInfo;
 
@@ -28,8 +28,13 @@ pub enum P2mError {
     )]
     None,
     /// More than any guest can have.
-    #[error("the guest claims {0:#x} page frames; {MAX_PFNS:#x} is the limit")]
-    TooLarge(u64),
+    #[error("the guest claims {pfns:#x} page frames; one with its memory may have {limit:#x}")]
+    TooLarge {
+        /// What it claims.
+        pfns: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The linear P2M's page tables have a hole.
     #[error("the guest's P2M list is not mapped at {address:#x} (level {level})")]
     Hole {
@@ -54,7 +59,8 @@ impl P2m {
     ///
     /// # Errors
     /// [`P2mError`]
-    pub fn read(xen: &Xen, domid: u16, shared_info: &Mapping) -> Result<P2m, P2mError> {
+    pub fn read(xen: &Xen, info: &DomainInfo, shared_info: &Mapping) -> Result<P2m, P2mError> {
+        let domid = info.domid;
         let word = |field: usize| {
             let mut bytes = [0; 8];
             // The page is mapped whole.
@@ -62,8 +68,9 @@ impl P2m {
             u64::from_le_bytes(bytes)
         };
         let [count, list, _, root, address] = [0, 1, 2, 3, 4].map(word);
-        if count > MAX_PFNS {
-            return Err(P2mError::TooLarge(count));
+        let limit = info.max_pages.saturating_mul(64).saturating_add(1 << 20).min(MAX_PFNS);
+        if count > limit {
+            return Err(P2mError::TooLarge { pfns: count, limit });
         }
         if count == 0 {
             return Err(P2mError::None);
@@ -176,10 +183,10 @@ impl Frames {
     ///
     /// # Errors
     /// [`P2mError`]
-    pub fn read(xen: &Xen, domid: u16, shared_info: &Mapping) -> Result<Frames, P2mError> {
+    pub fn read(xen: &Xen, info: &DomainInfo, shared_info: &Mapping) -> Result<Frames, P2mError> {
         let max_mfn = xen.maximum_ram_page()?;
         let m2p = xen.map_machphys(max_mfn)?;
-        Ok(Frames { p2m: P2m::read(xen, domid, shared_info)?, m2p, max_mfn })
+        Ok(Frames { p2m: P2m::read(xen, info, shared_info)?, m2p, max_mfn })
     }
 
     /// The MFN of a PFN, where both tables say that they belong together.
