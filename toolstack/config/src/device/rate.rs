@@ -18,7 +18,7 @@ pub(super) fn parse_rate(word: Word<'_>) -> Result<Rate, WordError> {
     let wrong = |what: Word<'_>, message: String| what.wrong(message).help(FORM);
     let bytes_per_sec = speed_of(speed.text)
         .ok_or_else(|| wrong(speed, format!("\"{}\" is no rate", speed.text)))?;
-    if bytes_per_sec == 0 || bytes_per_sec > u64::MAX / 1_000_000_000 {
+    if bytes_per_sec == 0 || bytes_per_sec > u64::MAX / 1_000_000 {
         return Err(speed.wrong(format!("the rate \"{}\" is out of range", speed.text)));
     }
     let interval_usecs = match interval {
@@ -86,6 +86,7 @@ mod tests {
             ("10Mb/s@20ms", (25_000, 20_000)),
             ("1GB/s", (50_000_000, 50_000)),
             ("1MB/s", (50_000, 50_000)),
+            ("612GB/s", (30_600_000_000, 50_000)),
             ("1KB/s@1s", (1000, 1_000_000)),
             ("1MB/s@50", (50_000_000, 50_000_000)),
             ("1Kb/s@20ms", (2, 20_000)),
