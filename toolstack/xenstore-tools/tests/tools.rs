@@ -1,5 +1,12 @@
 //! The tools against our daemon, in this process: beside recorded output, and beside Debian's own
 //! tools where those are unpacked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::type_complexity,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 use mio::net::UnixListener;
 use std::os::unix::process::CommandExt;

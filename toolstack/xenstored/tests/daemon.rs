@@ -1,4 +1,11 @@
 //! The program itself on this machine, by its socket: start, kill, carry on, and hostile clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::type_complexity,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -282,7 +289,7 @@ fn a_client_that_reads_nothing_is_closed_and_others_get_their_events() {
             writer.rm("/flood").unwrap();
         }
         if n % 1000 == 999 {
-            closed = matches!(deaf.write(&[]), Err(_)) || hung_up(&deaf);
+            closed = deaf.write(&[]).is_err() || hung_up(&deaf);
             if closed {
                 break;
             }

@@ -1,5 +1,12 @@
 //! Rings of domains, their pages being memory of this test: what they are served, what a hostile one
 //! costs, and what is left of all after a kill at any moment.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::type_complexity,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
 
 mod common;
 

@@ -47,8 +47,8 @@ pub type Reply = (MessageType, Vec<u8>);
 impl Bench {
     pub fn new(domains: &[u16]) -> Self {
         let mut server = Server::new();
-        let mut fake = Fake::default();
-        fake.states = domains.iter().map(|domid| (*domid, DomainState::default())).collect();
+        let states = domains.iter().map(|domid| (*domid, DomainState::default())).collect();
+        let fake = Fake { states, ..Fake::default() };
         let tool = server.add_client(Subject::new(0), false);
         let frames = server.snapshot(&mut |_| Default::default());
         let mut bench = Self { server, fake, tool, frames };
