@@ -14,6 +14,7 @@ mod watch;
 pub use backoff::Backoff;
 pub use launch::{Launch, LaunchError, launch};
 pub use log::log_path;
+pub(crate) use status::forget;
 pub use status::{Adopted, Status, adopt, status};
 
 use std::fmt::Display;

@@ -93,6 +93,7 @@ impl Steps<'_> {
         };
         *domid = Some(number);
         self.journal.numbered(number)?;
+        monitor::forget(&self.cx.paths, number);
         self.home(number)?;
         match filling {
             Filling::Kernel(prepared) => {

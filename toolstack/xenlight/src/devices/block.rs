@@ -10,7 +10,9 @@ use super::teardown::{Force, devices_of, remove};
 use super::{BACKEND_LIMIT, DeviceError, Found, State, Users, backend_domid, wait_for_backend};
 use crate::Context;
 use crate::hotplug::{self, Script};
+use crate::lock::{self, Lock};
 use crate::tree::{self, DeviceKind, DeviceNodes, DiskNodes, Node};
+use crate::userdata;
 
 /// A disk that is ready to be written into the store.
 #[derive(Debug)]
@@ -261,12 +263,15 @@ pub fn attach(cx: &mut Context, domid: u16, disk: &Disk) -> Result<(), DeviceErr
     if cx.store.exists(&at)? {
         return Err(DeviceError::Exists { domid, device: disk.vdev.name().to_owned() });
     }
+    // Two who look at the same moment whether an image is free must not both find it so.
+    let lock = Lock::take(Path::new(&cx.host.lockfile), lock::LIMIT)?;
     let users = Users::find(cx)?;
     let vm = cx.store.try_read(&format!("/local/domain/{domid}/vm"))?;
     let mut prepared = prepare(cx, domid, disk, &users, vm.as_deref())?;
     let nodes = prepared.tree();
     cx.store.transaction(|t| tree::write(t, &nodes))?;
     prepared.written();
+    drop(lock);
     if let Err(error) = connect(cx, &prepared) {
         if let Some(found) = find(cx, domid, &disk.vdev)? {
             // The first error is the one to tell.
@@ -274,7 +279,12 @@ pub fn attach(cx: &mut Context, domid: u16, disk: &Disk) -> Result<(), DeviceErr
         }
         return Err(error);
     }
-    Ok(())
+    let stored = userdata::change(cx, domid, |config| config.disks.push(disk.clone()));
+    stored.map_err(|source| not_stored(&disk.vdev, "attached", source))
+}
+
+fn not_stored(vdev: &Vdev, what: &'static str, source: userdata::UserdataError) -> DeviceError {
+    DeviceError::Userdata { device: name(vdev), what, source: Box::new(source) }
 }
 
 /// Takes a disk away from a running guest; `device` is its name or number.
@@ -293,7 +303,11 @@ pub fn detach(
         return Err(DeviceError::Missing { domid, device: device.to_owned(), has });
     };
     remove(cx, &found, force)?;
-    Ok(vdev)
+    let gone = |disk: &Disk| disk.vdev.number() != vdev.number();
+    match userdata::change(cx, domid, |config| config.disks.retain(gone)) {
+        Ok(()) => Ok(vdev),
+        Err(source) => Err(not_stored(&vdev, "detached", source)),
+    }
 }
 
 fn find(cx: &mut Context, domid: u16, vdev: &Vdev) -> Result<Option<Found>, DeviceError> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::State;
 use crate::hotplug::ScriptError;
+use crate::lock::LockError;
+use crate::userdata::UserdataError;
 
 /// Why a device could not be attached, detached or listed.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +14,20 @@ pub enum DeviceError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] xenstore::Error),
+    /// Guests are being created all the time.
+    #[error(transparent)]
+    Lock(Box<LockError>),
+    /// It is done, but the stored configuration does not know.
+    #[error("{device} was {what}, but a restart of the guest will not know of it")]
+    Userdata {
+        /// The device.
+        device: String,
+        /// "attached" or "detached".
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<UserdataError>,
+    },
     /// The hypervisor or the kernel failed.
     #[error("{device}: {what} failed")]
     Kernel {
@@ -179,6 +195,12 @@ pub enum DeviceError {
         /// The node that is missing.
         node: &'static str,
     },
+}
+
+impl From<LockError> for DeviceError {
+    fn from(error: LockError) -> Self {
+        Self::Lock(Box::new(error))
+    }
 }
 
 fn list(names: &[String]) -> String {

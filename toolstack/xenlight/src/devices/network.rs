@@ -11,7 +11,7 @@ use super::{BACKEND_LIMIT, DeviceError, Found, backend_domid, wait_for_backend};
 use crate::Context;
 use crate::hotplug::{self, Script};
 use crate::tree::{self, DeviceKind, DeviceNodes, Node, VifNodes};
-use crate::wait;
+use crate::{userdata, wait};
 
 /// The address of the backend's interface: the greatest one that is no broadcast, so that a bridge never
 /// takes it for its own.
@@ -251,7 +251,14 @@ pub fn attach(
         }
         return Err(error);
     }
-    Ok(vif)
+    match userdata::change(cx, domid, |config| config.vifs.push(vif.clone())) {
+        Ok(()) => Ok(vif),
+        Err(source) => Err(not_stored(devid, "attached", source)),
+    }
+}
+
+fn not_stored(devid: u32, what: &'static str, source: userdata::UserdataError) -> DeviceError {
+    DeviceError::Userdata { device: name(devid), what, source: Box::new(source) }
 }
 
 /// Takes an interface away; `device` is its number or address. Says its number.
@@ -270,7 +277,12 @@ pub fn detach(
         return Err(DeviceError::Missing { domid, device: device.to_owned(), has });
     };
     remove(cx, &found, force)?;
-    Ok(found.devid.parse().unwrap_or_default())
+    let devid = found.devid.parse().unwrap_or_default();
+    let other = |vif: &Vif| vif.devid != Some(devid);
+    match userdata::change(cx, domid, |config| config.vifs.retain(other)) {
+        Ok(()) => Ok(devid),
+        Err(source) => Err(not_stored(devid, "detached", source)),
+    }
 }
 
 fn find(cx: &mut Context, domid: u16, device: &str) -> Result<Option<Found>, DeviceError> {

@@ -36,11 +36,27 @@ impl Users {
     /// The store's.
     pub fn find(cx: &mut Context) -> Result<Self, DeviceError> {
         let mut users = mounts(&cx.paths);
+        let mut backends = Vec::new();
         let base = "/local/domain/0/backend/vbd";
         for domid in cx.store.try_list(base)?.unwrap_or_default() {
             for devid in cx.store.try_list(&format!("{base}/{domid}"))?.unwrap_or_default() {
-                users.extend(guest(cx, &domid, &format!("{base}/{domid}/{devid}"))?);
+                backends.push((domid.clone(), format!("{base}/{domid}/{devid}")));
             }
+        }
+        let nodes = backends.iter().flat_map(|(domid, dir)| {
+            let home = format!("/local/domain/{domid}");
+            let of = |dir: &str, name: &str| format!("{dir}/{name}");
+            [
+                of(dir, "physical-device"),
+                of(dir, "mode"),
+                of(dir, "dev"),
+                of(&home, "name"),
+                of(&home, "vm"),
+            ]
+        });
+        let values = cx.store.read_many(&nodes.collect::<Vec<_>>())?;
+        for ((domid, _), values) in backends.iter().zip(values.chunks_exact(5)) {
+            users.extend(guest(cx, domid, values));
         }
         Ok(Self(users))
     }
@@ -56,29 +72,25 @@ impl Users {
     }
 }
 
-/// A guest's use, by its backend's directory.
-fn guest(cx: &mut Context, domid: &str, dir: &str) -> Result<Option<User>, DeviceError> {
-    let Some(number) = cx.store.try_read(&format!("{dir}/physical-device"))? else {
-        return Ok(None);
-    };
-    let Some((major, minor)) = parse_number(&number) else { return Ok(None) };
+/// A guest's use, by the nodes of its backend: device number, mode, name in the guest; the guest's name and
+/// UUID path.
+fn guest(cx: &Context, domid: &str, values: &[Option<String>]) -> Option<User> {
+    let [number, mode, dev, name, vm] = values else { return None };
+    let (major, minor) = parse_number(number.as_deref()?)?;
     if is_dead(cx, domid) {
-        return Ok(None);
+        return None;
     }
-    let mode = cx.store.try_read(&format!("{dir}/mode"))?.unwrap_or_default();
-    let dev = cx.store.try_read(&format!("{dir}/dev"))?.unwrap_or_default();
-    let home = format!("/local/domain/{domid}");
-    let name = cx.store.try_read(&format!("{home}/name"))?.unwrap_or_else(|| "?".to_owned());
-    let vm = cx.store.try_read(&format!("{home}/vm"))?;
+    let mode = mode.as_deref().unwrap_or_default();
     let writes = mode.contains('w');
     let how = if writes { "read-write" } else { "read-only" };
-    Ok(Some(User {
+    let (name, dev) = (name.as_deref().unwrap_or("?"), dev.as_deref().unwrap_or("?"));
+    Some(User {
         identities: identities(&cx.paths, major, minor),
         writes,
         shares: mode.contains('!'),
         text: format!("guest {name} (domain {domid}) has it {how} as {dev}"),
-        vm,
-    }))
+        vm: vm.clone(),
+    })
 }
 
 /// Whether a guest has ended and is kept for inspection only: its disks may be used by its successor. One

@@ -31,6 +31,11 @@ pub(super) fn lock_path(paths: &Paths, domid: u16) -> PathBuf {
     paths.run.join(format!("{PREFIX}{domid}"))
 }
 
+/// Forgets who watched an earlier guest of this number: whoever was killed left a file.
+pub(crate) fn forget(paths: &Paths, domid: u16) {
+    let _ = std::fs::remove_file(lock_path(paths, domid));
+}
+
 /// Who watches a guest.
 pub fn status(paths: &Paths, domid: u16, name: &str) -> Status {
     let path = lock_path(paths, domid);
