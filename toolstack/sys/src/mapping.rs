@@ -69,12 +69,18 @@ impl Mapping {
         true
     }
 
-    /// Fills a range from a file, from where that stands; the kernel copies straight into it.
+    /// Fills a range with the bytes of a file from `from` on; the kernel copies straight into it.
     ///
     /// # Errors
     /// What reading says; `UnexpectedEof` if the file ends too early; `InvalidInput` if the range is not
     /// within the mapping or that is read-only.
-    pub fn read_file(&self, offset: usize, bytes: usize, file: impl AsFd) -> std::io::Result<()> {
+    pub fn read_file(
+        &self,
+        offset: usize,
+        bytes: usize,
+        file: impl AsFd,
+        from: u64,
+    ) -> std::io::Result<()> {
         let range = self.at(offset, bytes).filter(|_| self.writable);
         let to = range.ok_or(std::io::ErrorKind::InvalidInput)?.cast::<MaybeUninit<u8>>();
         let mut done = 0;
@@ -83,7 +89,7 @@ impl Mapping {
             // SAFETY: (1) `at` checked the range, and it is writable; (2) the slice goes straight to the
             // system call: no Rust code reads or writes through it.
             let rest = unsafe { std::slice::from_raw_parts_mut(to.wrapping_add(done), left) };
-            match rustix::io::read(&file, rest) {
+            match rustix::io::pread(&file, rest, from.saturating_add(done as u64)) {
                 Ok(([], _)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
                 Ok((read, _)) => done = done.saturating_add(read.len()),
                 Err(rustix::io::Errno::INTR) => {}
@@ -174,12 +180,12 @@ mod tests {
     fn a_file_is_read_into_its_place_and_its_end_is_noticed() {
         let m = mapping(1, true);
         let file = std::fs::File::open("/proc/self/exe").unwrap();
-        m.read_file(3, 4, &file).unwrap();
-        assert_eq!(m.to_vec(2, 6).unwrap(), b"\0\x7fELF\0");
+        m.read_file(3, 3, &file, 1).unwrap();
+        assert_eq!(m.to_vec(2, 5).unwrap(), b"\0ELF\0");
         let empty = std::fs::File::open("/dev/null").unwrap();
-        let e = m.read_file(0, 1, &empty).unwrap_err();
+        let e = m.read_file(0, 1, &empty, 0).unwrap_err();
         assert_eq!(e.kind(), std::io::ErrorKind::UnexpectedEof);
-        let e = m.read_file(4000, 100, &file).unwrap_err();
+        let e = m.read_file(4000, 100, &file, 0).unwrap_err();
         assert_eq!(e.kind(), std::io::ErrorKind::InvalidInput);
     }
 

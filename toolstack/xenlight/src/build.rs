@@ -15,6 +15,8 @@ mod load;
 mod policy;
 mod ram;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -218,7 +220,7 @@ impl Prepared {
         let frames = ram::give(xen, domid, self.layout.nr_pages, r.claim)?;
         let info = xen.domain_info(domid).map_err(step("asking for its shared page"))?;
         let shared_info = info.ok_or(BuildError::Vanished { domid })?.shared_info_frame;
-        let place = start::Place::new(&self.layout, &frames, store_port, console_port)?;
+        let place = start::Place::new(domid, &self.layout, &frames, store_port, console_port)?;
         load::load(self, xen, domid, &frames, &place, shared_info)?;
         start::run_ready(xen, domid, self, &frames, shared_info)?;
         start::seed_grants(xen, domid, &place, r)?;

@@ -123,7 +123,7 @@ pub enum BuildError {
         pfn: u64,
     },
     /// It failed, and the domain could not be destroyed either.
-    #[error("domain {domid} is left over and cannot be destroyed ({source}); first: {why}")]
+    #[error("domain {domid} could not be built ({}) and is left over", chain(why))]
     Left {
         /// Which.
         domid: u16,
@@ -133,6 +133,17 @@ pub enum BuildError {
         #[source]
         source: sys::Error,
     },
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
 }
 
 fn free(mib: Option<u64>) -> String {

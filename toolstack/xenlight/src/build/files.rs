@@ -126,7 +126,7 @@ impl Ramdisk {
         self.size
     }
 
-    /// The file, at its start.
+    /// The file.
     pub(super) fn file(&self) -> &File {
         &self.file
     }

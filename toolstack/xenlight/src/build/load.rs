@@ -3,8 +3,6 @@
 //! All that is written is mapped in one piece. Zeros are not: the hypervisor clears whole pages itself, for
 //! less than mapping them costs.
 
-use std::cell::Cell;
-
 use abi::{Mfn, Pfn};
 use builder::kernel::Sink;
 use builder::layout::{Area, Layout};
@@ -88,13 +86,13 @@ fn index(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// What loading a kernel touches: first asked, then done.
+/// What loading a kernel touches, asked before it is done.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     /// Pages with bytes from the file or parts of zeros: first, count.
-    written: Vec<(u64, u64)>,
+    pub(super) written: Vec<(u64, u64)>,
     /// Pages that are all zero.
-    cleared: Vec<(u64, u64)>,
+    pub(super) cleared: Vec<(u64, u64)>,
 }
 
 impl Plan {
@@ -112,7 +110,7 @@ impl Plan {
     }
 
     /// Sorts, joins, and leaves no page in both lists.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut joined = Vec::with_capacity(self.written.len());
         self.written.sort_unstable();
         for (first, count) in self.written.drain(..) {
@@ -285,10 +283,8 @@ fn tables_failed(domid: u16, error: &TableError<std::convert::Infallible>) -> Bu
 
 /// Lets the hypervisor zero pages, but for those that are written anyway.
 fn clear(xen: &Xen, domid: u16, frames: &[u64], plan: &Plan) -> Result<(), BuildError> {
-    let next = Cell::new(0usize);
     let written = |pfn: u64| {
         let at = plan.written.partition_point(|(first, _)| *first <= pfn);
-        next.set(at);
         at.checked_sub(1)
             .and_then(|n| plan.written.get(n))
             .is_some_and(|(first, count)| pfn.wrapping_sub(*first) < *count)
@@ -316,7 +312,7 @@ fn load_ramdisk(prepared: &Prepared, window: &Window) -> Result<(), BuildError> 
     let size = ramdisk.size();
     let found = window.find(address).filter(|(_, left)| size <= *left);
     let (offset, _) = found.ok_or_else(|| window.lost(address))?;
-    let reading = window.mapping.read_file(offset, index(size), ramdisk.file());
+    let reading = window.mapping.read_file(offset, index(size), ramdisk.file(), 0);
     reading.map_err(|source| ramdisk.failed(source))?;
     let end = area.pages.saturating_mul(PAGE).saturating_sub(size);
     window.zero(address.saturating_add(size), end)

@@ -42,19 +42,21 @@ pub(super) struct Place {
     pub console_port: u32,
 }
 
-fn frame(frames: &[u64], pfn: Pfn, what: &'static str) -> Result<Mfn, BuildError> {
+fn frame(domid: u16, frames: &[u64], pfn: Pfn, what: &'static str) -> Result<Mfn, BuildError> {
     let at = usize::try_from(pfn.0).ok().and_then(|n| frames.get(n));
-    at.map(|f| Mfn(*f)).ok_or(BuildError::Inconsistent { domid: 0, what, pfn: pfn.0 })
+    at.map(|f| Mfn(*f)).ok_or(BuildError::Inconsistent { domid, what, pfn: pfn.0 })
 }
 
 impl Place {
     pub(super) fn new(
+        domid: u16,
         layout: &Layout,
         frames: &[u64],
         store_port: u32,
         console_port: u32,
     ) -> Result<Self, BuildError> {
-        let ring = |area: Option<Area>, what| frame(frames, area.unwrap_or_default().pfn, what);
+        let ring =
+            |area: Option<Area>, what| frame(domid, frames, area.unwrap_or_default().pfn, what);
         let (store, console) =
             (ring(layout.store, "xenstore ring")?, ring(layout.console, "console ring")?);
         Ok(Self { store, store_port, console, console_port })
@@ -91,7 +93,7 @@ pub(super) fn run_ready(
 ) -> Result<(), BuildError> {
     let step = |what| move |source| BuildError::Call { domid, what, source };
     let registers = Registers::new(&prepared.layout);
-    let l4 = frame(frames, registers.cr3, "the first page table")?;
+    let l4 = frame(domid, frames, registers.cr3, "the first page table")?;
     xen.pin_tables(domid, &[(l4.0, 4)]).map_err(step("pinning its page tables"))?;
     let shared = xen
         .map_foreign(domid, &[shared_info], Protection::ReadWrite)
