@@ -12,6 +12,9 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(1);
 const DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest wait.
 const DELAY_MAX: Duration = Duration::from_secs(2);
+/// The wait after a xenstored that is there and does not answer: each attempt costs the guests
+/// [`REQUEST_LIMIT`].
+const DELAY_SILENT: Duration = Duration::from_secs(15);
 
 /// A connection, or the wait for one.
 pub struct Link {
@@ -98,7 +101,8 @@ impl Link {
                 Ok(())
             }
             Err(error) => {
-                self.next = Instant::now() + self.delay;
+                let delay = if error.is_timed_out() { DELAY_SILENT } else { self.delay };
+                self.next = Instant::now() + delay;
                 self.delay = (self.delay * 2).min(DELAY_MAX);
                 Err(error)
             }
@@ -159,6 +163,9 @@ impl Link {
         match result {
             Err(error) if lost(&error) => {
                 self.lose();
+                if error.is_timed_out() {
+                    self.next = Instant::now() + DELAY_SILENT;
+                }
                 None
             }
             result => Some(result),
