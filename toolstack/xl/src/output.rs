@@ -23,6 +23,11 @@ pub fn colours() -> bool {
     rustix::termios::isatty(stdio::stdout()) && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// Whether standard error is one.
+pub fn error_colours() -> bool {
+    rustix::termios::isatty(stdio::stderr()) && std::env::var_os("NO_COLOR").is_none()
+}
+
 fn write(fd: BorrowedFd<'_>, text: &str) {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {

@@ -2,8 +2,14 @@
 //! that it does not use.
 
 use crate::failure::{Failure, OrFail as _};
+use crate::output;
 use sys::Xen;
+use xenlight::{Context, Paths};
 use xenstore::Client;
+use xl_config::XlConf;
+
+/// The host's settings.
+const XL_CONF: &str = "/etc/xen/xl.conf";
 
 /// The options before the command's name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +44,8 @@ pub struct Session {
     pub globals: Globals,
     xen: Option<Xen>,
     store: Option<Client>,
+    /// Both of them, once a command asked for all that xenlight needs.
+    context: Option<Context>,
 }
 
 impl std::fmt::Debug for Session {
@@ -49,7 +57,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session with nothing open.
     pub fn new(globals: Globals) -> Self {
-        Self { globals, xen: None, store: None }
+        Self { globals, ..Self::default() }
     }
 
     /// The hypervisor.
@@ -57,6 +65,9 @@ impl Session {
     /// # Errors
     /// Not on Xen, or no right: with the cure.
     pub fn xen(&mut self) -> Result<&Xen, Failure> {
+        if let Some(context) = &self.context {
+            return Ok(&context.xen);
+        }
         Ok(match &mut self.xen {
             Some(xen) => xen,
             slot @ None => slot.insert(open_xen()?),
@@ -68,6 +79,9 @@ impl Session {
     /// # Errors
     /// The daemon does not run or answer: with the cure.
     pub fn store(&mut self) -> Result<&mut Client, Failure> {
+        if let Some(context) = &mut self.context {
+            return Ok(&mut context.store);
+        }
         Ok(match &mut self.store {
             Some(store) => store,
             slot @ None => slot.insert(open_store()?),
@@ -79,16 +93,27 @@ impl Session {
     /// # Errors
     /// As [`Session::xen`] and [`Session::store`].
     pub fn both(&mut self) -> Result<(&Xen, &mut Client), Failure> {
-        if self.xen.is_none() {
-            self.xen = Some(open_xen()?);
-        }
-        if self.store.is_none() {
-            self.store = Some(open_store()?);
-        }
-        match (&self.xen, &mut self.store) {
-            (Some(xen), Some(store)) => Ok((xen, store)),
+        self.xen()?;
+        self.store()?;
+        match (&mut self.context, &self.xen, &mut self.store) {
+            (Some(context), _, _) => Ok((&context.xen, &mut context.store)),
+            (None, Some(xen), Some(store)) => Ok((xen, store)),
             _ => Err(Failure::new("cannot reach the hypervisor and the store")),
         }
+    }
+
+    /// All that xenlight needs.
+    ///
+    /// # Errors
+    /// As [`Session::xen`] and [`Session::store`]; a wrong `xl.conf`.
+    pub fn context(&mut self) -> Result<&mut Context, Failure> {
+        if self.context.is_none() {
+            let xen = self.xen.take().map_or_else(open_xen, Ok)?;
+            let store = self.store.take().map_or_else(open_store, Ok)?;
+            let host = host_settings(&self.globals)?;
+            self.context = Some(Context { xen, store, host, paths: Paths::default() });
+        }
+        self.context.as_mut().ok_or_else(|| Failure::new("cannot reach the hypervisor"))
     }
 
     /// Prints a message to standard error.
@@ -99,6 +124,30 @@ impl Session {
 
 fn open_xen() -> Result<Xen, Failure> {
     Xen::open().or_fail(|| "cannot reach the hypervisor".to_owned())
+}
+
+/// What `xl.conf` says; its defaults if there is none.
+///
+/// # Errors
+/// It cannot be read, or is wrong: where, and how to correct it.
+pub fn host_settings(globals: &Globals) -> Result<XlConf, Failure> {
+    let text = match std::fs::read_to_string(XL_CONF) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(XlConf::default()),
+        Err(error) => return Err(Failure::caused(format!("cannot read {XL_CONF}"), &error)),
+    };
+    match XlConf::parse(&text, XL_CONF) {
+        Ok((settings, warnings)) => {
+            if globals.verbose > 0 {
+                output::error(&xl_config::report(&warnings, output::error_colours()));
+            }
+            Ok(settings)
+        }
+        Err(errors) => {
+            output::error(&xl_config::report(&errors.0, output::error_colours()));
+            Err(Failure::new(format!("{XL_CONF} is wrong")).help("correct the lines shown above"))
+        }
+    }
 }
 
 fn open_store() -> Result<Client, Failure> {

@@ -202,23 +202,3 @@ fn table<T: Serialize>(
         None => Ok(0),
     }
 }
-
-/// `xl network-attach`.
-pub fn network_attach(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    Err(Failure::new(format!("{} is not supported yet", parsed.command.name)))
-}
-
-/// `xl network-detach`.
-pub fn network_detach(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    Err(Failure::new(format!("{} is not supported yet", parsed.command.name)))
-}
-
-/// `xl block-attach`.
-pub fn block_attach(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    Err(Failure::new(format!("{} is not supported yet", parsed.command.name)))
-}
-
-/// `xl block-detach`.
-pub fn block_detach(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    Err(Failure::new(format!("{} is not supported yet", parsed.command.name)))
-}

@@ -1,4 +1,4 @@
-//! Commands of a domain's life: pause, end, rename, events.
+//! Commands of a domain's life: pause, end, rename, events, dump.
 
 use super::wrong;
 use crate::cli::options::Parsed;
@@ -6,6 +6,9 @@ use crate::domains;
 use crate::failure::{Failure, OrFail as _};
 use crate::session::Session;
 use crate::table::Outcome;
+use std::path::Path;
+use xenlight::life::{self, Remains};
+use xenlight::{dump, save::Terminal};
 use xenstore::Access as _;
 
 /// `xl pause`.
@@ -95,46 +98,51 @@ pub fn sysrq(session: &mut Session, parsed: &Parsed) -> Outcome {
     Ok(0)
 }
 
-fn awaited(name: &str) -> Outcome {
-    Err(Failure::new(format!("{name} is not supported yet")))
-}
-
 /// `xl destroy`.
-pub fn destroy(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
+pub fn destroy(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let domid = domains::find(session, parsed.operand(0))?;
+    if domid == 0 && !parsed.flag("force") {
+        return Err(wrong("Not destroying domain 0; use -f to force.")
+            .help("domain 0 is this system itself: poweroff or reboot ends it"));
+    }
+    let failed = || format!("cannot destroy domain {domid}");
+    let remains = life::destroy(session.context()?, domid).or_fail(failed)?;
+    still_there(domid, &remains)
 }
 
-/// `xl shutdown`.
-pub fn shutdown(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
-}
-
-/// `xl reboot`.
-pub fn reboot(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
+/// What is left of a domain that was to be gone.
+fn still_there(domid: u16, remains: &Remains) -> Outcome {
+    if remains.zombie {
+        return Err(Failure::new(format!(
+            "domain {domid} is dead, but somebody still holds pages of it"
+        ))
+        .help("xl debug-keys g, then xl dmesg, show who; its number stays in use until then"));
+    }
+    match remains.problems.first() {
+        None => Ok(0),
+        Some(problem) => {
+            let what = format!("domain {domid} was destroyed, but not all of it could be removed");
+            Err(Failure::caused(what, problem).help("xl doctor shows what is left"))
+        }
+    }
 }
 
 /// `xl rename`.
-pub fn rename(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
-}
-
-/// `xl save`.
-pub fn save(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
-}
-
-/// `xl restore`.
-pub fn restore(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
+pub fn rename(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let (old, new) = (parsed.operand(0), parsed.operand(1));
+    let domid = domains::find(session, old)?;
+    domains::info(session, domid)?;
+    life::rename(session.context()?, domid, new)
+        .or_fail(|| format!("Can't rename domain '{old}'."))?;
+    Ok(0)
 }
 
 /// `xl dump-core`.
-pub fn dump_core(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
-}
-
-/// `xl monitor`.
-pub fn monitor(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    awaited(parsed.command.name)
+pub fn dump_core(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let domid = domains::find(session, parsed.operand(0))?;
+    let path = Path::new(parsed.operand(1));
+    let mut progress = Terminal::new("Dumping");
+    dump::dump(session.xen()?, domid, path, &mut progress)
+        .or_fail(|| format!("core dump of domain {domid} failed"))?;
+    Ok(0)
 }

@@ -21,7 +21,7 @@ pub fn list(session: &mut Session, parsed: &Parsed) -> Outcome {
         nodes: parsed.flag("numa"),
     };
     if parsed.flag("long") {
-        return super::create::list_long(session, &parsed.operands);
+        return super::long::list_long(session, &parsed.operands);
     }
     let rows = rows(session, &parsed.operands, columns)?;
     print(&rows, parsed, |rows| format::list::table(rows, columns))
@@ -107,7 +107,8 @@ fn nodes(session: &mut Session, rows: &mut [Row]) -> Result<(), Failure> {
         let map = xen
             .node_affinity(domid, count)
             .or_fail(|| format!("cannot look at the nodes of domain {domid}"))?;
-        row.nodes = Some(cpus::set(&map, usize::try_from(count).unwrap_or(0)));
+        // Numbers go further than the nodes that there are.
+        row.nodes = Some(cpus::set(&map, usize::try_from(physical.nodes).unwrap_or(0)));
     }
     Ok(())
 }

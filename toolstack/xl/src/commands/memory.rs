@@ -2,9 +2,11 @@
 
 use super::wrong;
 use crate::cli::options::Parsed;
-use crate::failure::Failure;
+use crate::domains;
+use crate::failure::{Failure, OrFail as _};
 use crate::session::Session;
 use crate::table::Outcome;
+use xenlight::memory;
 
 /// A size in KiB: a number in MiB, or with one of the letters b, k, m, g, t.
 ///
@@ -37,15 +39,23 @@ pub fn kib(text: &str) -> Result<u64, Failure> {
 }
 
 /// `xl mem-max`.
-pub fn mem_max(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    kib(parsed.operand(1))?;
-    Err(Failure::new("mem-max is not supported yet"))
+pub fn mem_max(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let text = parsed.operand(1);
+    let size = kib(text)?;
+    let domid = domains::find(session, parsed.operand(0))?;
+    memory::set_max(session.context()?, domid, size)
+        .or_fail(|| format!("cannot set domid {domid} static max memory to : {text}"))?;
+    Ok(0)
 }
 
 /// `xl mem-set`.
-pub fn mem_set(_session: &mut Session, parsed: &Parsed) -> Outcome {
-    kib(parsed.operand(1))?;
-    Err(Failure::new("mem-set is not supported yet"))
+pub fn mem_set(session: &mut Session, parsed: &Parsed) -> Outcome {
+    let text = parsed.operand(1);
+    let size = kib(text)?;
+    let domid = domains::find(session, parsed.operand(0))?;
+    memory::set_target(session.context()?, domid, size)
+        .or_fail(|| format!("cannot set domid {domid} dynamic max memory to : {text}"))?;
+    Ok(0)
 }
 
 #[cfg(test)]

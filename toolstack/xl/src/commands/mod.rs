@@ -1,6 +1,8 @@
 //! What the commands do, one file a family: each fetches, and lets `format` make the text.
 
+pub mod attach;
 pub mod check;
+pub mod config;
 pub mod console;
 pub mod cpupools;
 pub mod create;
@@ -11,9 +13,12 @@ pub mod host;
 pub mod info;
 pub mod life;
 pub mod list;
+pub mod long;
 pub mod memory;
 pub mod names;
+pub mod saving;
 pub mod sched;
+pub mod stopping;
 pub mod top;
 pub mod uptime;
 pub mod vcpus;

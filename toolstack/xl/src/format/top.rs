@@ -8,15 +8,28 @@ use sys::DomainInfo;
 /// KiB in a page.
 const PAGE_KIB: u64 = 4;
 
-/// Counters of one network interface, as its guest sees them.
+/// One direction of a network interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Bytes.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Packets with errors.
+    pub errors: u64,
+    /// Packets dropped.
+    pub drops: u64,
+}
+
+/// Counters of one network interface, as domain 0's kernel has them for its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Net {
     /// Its number.
     pub devid: u32,
-    /// Bytes, packets, errors and drops received.
-    pub rx: [u64; 4],
-    /// Bytes, packets, errors and drops sent.
-    pub tx: [u64; 4],
+    /// Received.
+    pub rx: Traffic,
+    /// Sent.
+    pub tx: Traffic,
 }
 
 /// Counters of one disk.
@@ -226,8 +239,8 @@ fn line(text: &mut String, usage: &Usage, host_pages: u64, shown: Shown) {
         " {:5} {:4} {:8} {:8} {:4} {:8} {:8} {:8} {:10} {:10} {:4}",
         info.online_vcpus,
         usage.nets.len(),
-        sum(|net| net.tx[0]) / 1024,
-        sum(|net| net.rx[0]) / 1024,
+        sum(|net| net.tx.bytes) / 1024,
+        sum(|net| net.rx.bytes) / 1024,
         usage.vbds.len(),
         vbd(|vbd| vbd.out_of_requests),
         vbd(|vbd| vbd.reads),
@@ -255,10 +268,10 @@ fn vcpus(text: &mut String, usage: &Usage) {
 }
 
 fn net_line(text: &mut String, index: usize, net: &Net) {
-    let [bytes, packets, errors, drops] = net.rx;
+    let Traffic { bytes, packets, errors, drops } = net.rx;
     let _ =
         write!(text, "Net{index} RX: {bytes:8}bytes {packets:8}pkts {errors:8}err {drops:8}drop  ");
-    let [bytes, packets, errors, drops] = net.tx;
+    let Traffic { bytes, packets, errors, drops } = net.tx;
     let _ = writeln!(text, "TX: {bytes:8}bytes {packets:8}pkts {errors:8}err {drops:8}drop");
 }
 
@@ -337,6 +350,10 @@ mod tests {
     use super::*;
     use crate::format::list::tests::domain;
 
+    fn traffic(bytes: u64, packets: u64) -> Traffic {
+        Traffic { bytes, packets, ..Traffic::default() }
+    }
+
     /// What ran while the oracle's outputs were recorded on Debian's Xen 4.20.
     fn recorded() -> Sample {
         let mut dom0 = domain(0, 196_608, 57_000_000_000);
@@ -353,7 +370,7 @@ mod tests {
             cpu_percent: 0.0,
         };
         let mut guest = usage(guest, "tiny");
-        guest.nets = vec![Net { devid: 0, rx: [544, 8, 0, 0], tx: [876, 10, 0, 0] }];
+        guest.nets = vec![Net { devid: 0, rx: traffic(544, 8), tx: traffic(876, 10) }];
         guest.vbds = vec![Vbd { vdev: 51712, reads: 3, sectors_read: 24, ..Vbd::default() }];
         Sample {
             domains: vec![usage(dom0, "Domain-0"), guest],

@@ -1,7 +1,7 @@
 //! Commands for a domain's devices.
 
 use super::{Action, Command, MANY, PLAIN, flag, not_yet};
-use crate::commands::devices;
+use crate::commands::{attach, devices};
 
 const PCI: &str = "PCI passthrough";
 const USB: &str = "USB passthrough";
@@ -22,7 +22,7 @@ pub(super) static COMMANDS: &[Command] = &[
         takes: MANY,
         modifies: true,
         dry_run: true,
-        action: Action::Run(devices::network_attach),
+        action: Action::Run(attach::network_attach),
         ..PLAIN
     },
     Command {
@@ -42,7 +42,7 @@ pub(super) static COMMANDS: &[Command] = &[
         needs: 2,
         takes: 2,
         modifies: true,
-        action: Action::Run(devices::network_detach),
+        action: Action::Run(attach::network_detach),
         ..PLAIN
     },
     Command {
@@ -63,7 +63,7 @@ pub(super) static COMMANDS: &[Command] = &[
         takes: MANY,
         modifies: true,
         dry_run: true,
-        action: Action::Run(devices::block_attach),
+        action: Action::Run(attach::block_attach),
         ..PLAIN
     },
     Command {
@@ -84,7 +84,7 @@ pub(super) static COMMANDS: &[Command] = &[
         needs: 2,
         takes: 2,
         modifies: true,
-        action: Action::Run(devices::block_detach),
+        action: Action::Run(attach::block_detach),
         ..PLAIN
     },
     not_yet("cd-insert", "<Domain> <VirtualDevice> <path>", "Put a disc into a CD drive", CD),

@@ -2,8 +2,9 @@
 
 use super::{
     Action, Command, Kind, MANY, Opt, PLAIN, flag, letter, letter_valued, not_yet, valued, word,
+    word_valued,
 };
-use crate::commands::{console, create, life};
+use crate::commands::{console, create, life, saving, stopping};
 
 const VIEWER: [Opt; 2] = [
     flag('V', "vncviewer", "Start a VNC viewer once the domain runs"),
@@ -75,7 +76,7 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &STOPPING,
         takes: 1,
         modifies: true,
-        action: Action::Run(life::shutdown),
+        action: Action::Run(stopping::shutdown),
         ..PLAIN
     },
     Command {
@@ -85,7 +86,7 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &STOPPING,
         takes: 1,
         modifies: true,
-        action: Action::Run(life::reboot),
+        action: Action::Run(stopping::reboot),
         ..PLAIN
     },
     Command {
@@ -136,7 +137,7 @@ pub(super) static COMMANDS: &[Command] = &[
         needs: 2,
         takes: 3,
         modifies: true,
-        action: Action::Run(life::save),
+        action: Action::Run(saving::save),
         ..PLAIN
     },
     not_yet(
@@ -159,7 +160,7 @@ pub(super) static COMMANDS: &[Command] = &[
         needs: 1,
         takes: 2,
         modifies: true,
-        action: Action::Run(life::restore),
+        action: Action::Run(saving::restore),
         ..PLAIN
     },
     not_yet("migrate-receive", "", "Receive a domain that migrate sends", "live migration"),
@@ -223,12 +224,12 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
     Command {
         name: "monitor",
-        args: "<DomainId>",
+        args: "--domid <DomainId>",
         help: "Wait for a domain's end and do what its configuration says",
-        needs: 1,
-        takes: MANY,
+        options: &[word_valued("domid", "DOMID", "The domain's number")],
+        takes: 1,
         kind: Kind::Hidden,
-        action: Action::Run(life::monitor),
+        action: Action::Run(create::watcher),
         ..PLAIN
     },
 ];

@@ -114,6 +114,10 @@ const fn word(long: &'static str, help: &'static str) -> Opt {
     Opt { short: None, long: Some(long), value: None, help }
 }
 
+const fn word_valued(long: &'static str, value: &'static str, help: &'static str) -> Opt {
+    Opt { short: None, long: Some(long), value: Some(value), help }
+}
+
 const fn valued(short: char, long: &'static str, value: &'static str, help: &'static str) -> Opt {
     Opt { short: Some(short), long: Some(long), value: Some(value), help }
 }

@@ -2,7 +2,7 @@
 
 use crate::domains;
 use crate::failure::{Failure, OrFail as _};
-use crate::format::top::{Net, Sample, Shown, Usage, Vbd};
+use crate::format::top::{Net, Sample, Shown, Traffic, Usage, Vbd};
 use crate::session::Session;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,8 +62,8 @@ fn vcpu_times(xen: &Xen, info: &DomainInfo) -> Vec<(u32, u64)> {
         .collect()
 }
 
-/// The interfaces `vifDOMID.DEVID` of the kernel's table. What the back end received the guest sent, but
-/// C's xentop has it the other way round, as the kernel does; so it stays.
+/// The interfaces `vifDOMID.DEVID` of the kernel's table. What this end received the guest sent; C's xentop
+/// shows it as this end's, and so does ours.
 fn nets(table: &str) -> BTreeMap<u16, Vec<Net>> {
     let mut all: BTreeMap<u16, Vec<Net>> = BTreeMap::new();
     for line in table.lines() {
@@ -83,10 +83,12 @@ fn net(line: &str) -> Option<(u16, Net)> {
     let (domid, devid) = (domid.parse().ok()?, devid.parse().ok()?);
     let numbers: Vec<u64> =
         counters.split_whitespace().map_while(|word| word.parse().ok()).collect();
-    let four = |from: usize| -> Option<[u64; 4]> {
-        numbers.get(from..from.checked_add(4)?)?.try_into().ok()
+    let traffic = |from: usize| -> Option<Traffic> {
+        let [bytes, packets, errors, drops] =
+            numbers.get(from..from.checked_add(4)?)?.try_into().ok()?;
+        Some(Traffic { bytes, packets, errors, drops })
     };
-    Some((domid, Net { devid, rx: four(0)?, tx: four(8)? }))
+    Some((domid, Net { devid, rx: traffic(0)?, tx: traffic(8)? }))
 }
 
 /// The disks `vbd-DOMID-VDEV` of the kernel's back end.
@@ -135,8 +137,10 @@ mod tests {
              vif3.0: cut short\n";
         let nets = nets(table);
         assert_eq!(nets.len(), 1);
-        assert_eq!(nets[&1][0], Net { devid: 0, rx: [544, 8, 1, 2], tx: [876, 10, 3, 4] });
-        assert_eq!(nets[&1][1].tx, [9, 10, 11, 12]);
+        let traffic = |bytes, packets, errors, drops| Traffic { bytes, packets, errors, drops };
+        let first = Net { devid: 0, rx: traffic(544, 8, 1, 2), tx: traffic(876, 10, 3, 4) };
+        assert_eq!(nets[&1][0], first);
+        assert_eq!(nets[&1][1].tx, traffic(9, 10, 11, 12));
     }
 
     #[test]
