@@ -6,13 +6,14 @@ use sys::{ShutdownReason, Xen};
 use xenstore::{Access, Client};
 
 use super::Error;
-use crate::wait;
 
 /// What the guest is given to see the request, and then to stop.
 const LIMIT: Duration = Duration::from_secs(60);
 const REQUEST: &str = "suspend";
+const TOKEN: &str = "xenlight-suspend";
 
-/// Asks a guest to suspend, and waits until it has.
+/// Asks a guest to suspend, and waits until it has. One that has already is left as it is: a tool that
+/// was killed while it saved it can be run again.
 ///
 /// # Errors
 /// [`Error::NotAcknowledged`], [`Error::NotSuspended`], [`Error::Ended`], [`Error::NoSuchDomain`].
@@ -22,11 +23,41 @@ pub fn suspend(xen: &Xen, store: &mut Client, domid: u16) -> Result<(), Error> {
     }
     let node = format!("/local/domain/{domid}/control/shutdown");
     store.write(&node, REQUEST)?;
-    let seen = |value: Option<&str>| (value.is_none_or(|value| value != REQUEST)).then_some(());
-    if wait::until(store, &node, LIMIT, seen)?.is_none() && !withdraw(store, &node)? {
-        return Err(Error::NotAcknowledged { domid, seconds: LIMIT.as_secs() });
+    // The guest clears the node when it has seen it; the store tells of a domain that has stopped.
+    let watched = [node.as_str(), "@releaseDomain"];
+    let mut waited = Ok(());
+    for path in watched {
+        waited = waited.and_then(|()| store.watch(path, TOKEN));
     }
-    wait_suspended(xen, store, domid)
+    let suspended = match waited {
+        Ok(()) => wait_suspended(xen, store, domid, &node),
+        Err(error) => Err(error.into()),
+    };
+    for path in watched {
+        // The connection may be what failed; a watch that was not set is no matter.
+        let _ = store.unwatch(path, TOKEN);
+    }
+    suspended
+}
+
+fn wait_suspended(xen: &Xen, store: &mut Client, domid: u16, node: &str) -> Result<(), Error> {
+    let mut end = Instant::now() + LIMIT;
+    let mut seen = false;
+    while !is_suspended(xen, domid)? {
+        if !seen && store.try_read(node)?.is_none_or(|value| value != REQUEST) {
+            seen = true;
+            end = Instant::now() + LIMIT;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            store.next_event(left)?;
+        } else if seen {
+            return Err(Error::NotSuspended { domid, seconds: LIMIT.as_secs() });
+        } else if !withdraw(store, node)? {
+            return Err(Error::NotAcknowledged { domid, seconds: LIMIT.as_secs() });
+        }
+    }
+    Ok(())
 }
 
 /// Takes the request back; false if the guest has not seen it, and now never will.
@@ -38,32 +69,6 @@ fn withdraw(store: &mut Client, node: &str) -> Result<bool, Error> {
         }
         Ok(seen)
     })?)
-}
-
-/// The store tells of a domain that has stopped.
-fn wait_suspended(xen: &Xen, store: &mut Client, domid: u16) -> Result<(), Error> {
-    const TOKEN: &str = "xenlight-suspend";
-    const WATCHED: &str = "@releaseDomain";
-    let end = Instant::now() + LIMIT;
-    store.watch(WATCHED, TOKEN)?;
-    let stopped = loop {
-        match is_suspended(xen, domid) {
-            Ok(false) => {}
-            done => break done,
-        }
-        let left = end.saturating_duration_since(Instant::now());
-        // The first event comes at once.
-        match store.next_event(left) {
-            Ok(Some(_)) => {}
-            Ok(None) => break Ok(false),
-            Err(e) => break Err(e.into()),
-        }
-    };
-    let unwatched = store.unwatch(WATCHED, TOKEN);
-    if !stopped? {
-        return Err(Error::NotSuspended { domid, seconds: LIMIT.as_secs() });
-    }
-    Ok(unwatched?)
 }
 
 /// Whether it has suspended; an error if it has ended otherwise.
