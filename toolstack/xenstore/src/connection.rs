@@ -8,6 +8,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+/// Bytes of room for each read.
+const CHUNK: usize = 16 << 10;
+
 /// One message as received.
 pub(crate) struct Message {
     pub(crate) header: Header,
@@ -33,6 +36,8 @@ pub(crate) struct Connection {
     input: Vec<u8>,
     /// Bytes at the input's start that were used.
     used: usize,
+    /// The last read was full: more is there, without a wait.
+    more: bool,
 }
 
 impl AsFd for Connection {
@@ -51,7 +56,7 @@ impl Connection {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
             rustix::fs::open(path, flags, Mode::empty())?
         };
-        Ok(Self { fd, socket: kind.is_socket(), input: Vec::new(), used: 0 })
+        Ok(Self { fd, socket: kind.is_socket(), input: Vec::new(), used: 0, more: false })
     }
 
     /// Whether it is a socket, which takes several requests at once; the kernel's device does not.
@@ -103,18 +108,22 @@ impl Connection {
 
     /// Reads what is there, waiting for at least one byte.
     fn fill(&mut self, until: Instant) -> Result<(), Stop> {
-        let mut chunk = [0; HEADER_SIZE + PAYLOAD_MAX];
+        self.input.drain(..self.used);
+        self.used = 0;
         loop {
-            match rustix::io::read(&self.fd, &mut chunk) {
+            if !self.more {
+                self.wait(PollFlags::IN, until)?;
+            }
+            self.input.reserve(CHUNK);
+            let room = self.input.capacity() - self.input.len();
+            match rustix::io::read(&self.fd, rustix::buffer::spare_capacity(&mut self.input)) {
                 Ok(0) => return Err(Stop::Closed),
                 Ok(count) => {
-                    self.input.drain(..self.used);
-                    self.used = 0;
-                    self.input.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                    self.more = count == room;
                     return Ok(());
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait(PollFlags::IN, until)?,
+                Err(Errno::AGAIN) => self.more = false,
                 Err(Errno::CONNRESET) => return Err(Stop::Closed),
                 Err(errno) => return Err(Stop::Os(errno)),
             }
