@@ -8,6 +8,10 @@
 //! call is private: each typed call makes its own buffers, fills in their addresses and copies results
 //! out. Memory that somebody else can change while it is read (a [`Mapping`]) is never borrowed: it is
 //! copied, or seen through atomics.
+//!
+//! What this does not and cannot rule out: dom0 may ask the hypervisor for things that hurt dom0 itself, such
+//! as mapping or giving away a frame of its own that a process uses. As with `/proc/self/mem`, that is a
+//! right of the privileged user, not a matter of Rust's types.
 
 mod bounce;
 mod buffer;
