@@ -129,10 +129,6 @@ fn put_permissions(to: &mut Vec<u8>, permissions: &[Permission]) {
 }
 
 fn encode(to: &mut Vec<u8>, entry: &Entry<'_>) {
-    let head = |to: &mut Vec<u8>, kind: u8, domid: u16| {
-        to.push(kind);
-        put_u16(to, domid);
-    };
     match entry {
         Entry::Put { path, permissions, value } => {
             to.push(1);
@@ -149,6 +145,28 @@ fn encode(to: &mut Vec<u8>, entry: &Entry<'_>) {
             put_bytes(to, path.as_bytes());
             put_permissions(to, permissions);
         }
+        Entry::Quota { name, soft, limit } => {
+            to.push(16);
+            put_bytes(to, name.as_bytes());
+            to.push(u8::from(*soft));
+            put_u64(to, *limit);
+        }
+        Entry::Clock { generation } => {
+            to.push(17);
+            put_u64(to, *generation);
+        }
+        of_domain => encode_domain(to, of_domain),
+    }
+}
+
+fn head(to: &mut Vec<u8>, kind: u8, domid: u16) {
+    to.push(kind);
+    put_u16(to, domid);
+}
+
+/// Entries of one domain: the kind, the domain, then the rest.
+fn encode_domain(to: &mut Vec<u8>, entry: &Entry<'_>) {
+    match entry {
         Entry::Introduce { domid, gfn, port } => {
             head(to, 4, *domid);
             put_u64(to, *gfn);
@@ -196,16 +214,8 @@ fn encode(to: &mut Vec<u8>, entry: &Entry<'_>) {
             put_u32(to, *position);
             put_bytes(to, bytes);
         }
-        Entry::Quota { name, soft, limit } => {
-            to.push(16);
-            put_bytes(to, name.as_bytes());
-            to.push(u8::from(*soft));
-            put_u64(to, *limit);
-        }
-        Entry::Clock { generation } => {
-            to.push(17);
-            put_u64(to, *generation);
-        }
+        // `encode` has the others.
+        _ => {}
     }
 }
 

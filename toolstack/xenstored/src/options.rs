@@ -165,19 +165,7 @@ fn set(
             options.detached = true;
             return Ok(());
         }
-        'Q' | 'q' => {
-            let (what, number) = value.split_once('=').unwrap_or((&value, ""));
-            let quota = Quota::from_name(what).ok_or_else(|| Error::Quota(what.to_owned()))?;
-            let limit = limit(name, number)?;
-            if letter == 'Q' {
-                options.quotas.set(quota, limit);
-            } else if quota == Quota::Memory {
-                options.quotas.soft_memory = limit;
-            } else {
-                return Err(Error::Quota(what.to_owned()));
-            }
-            return Ok(());
-        }
+        'Q' | 'q' => return set_quota(options, letter == 'q', name, &value),
         'E' => Quota::Nodes,
         'S' => Quota::NodeSize,
         'W' => Quota::Watches,
@@ -188,6 +176,20 @@ fn set(
         _ => return Err(Error::Unknown(name.to_owned())),
     };
     options.quotas.set(quota, limit(name, &value)?);
+    Ok(())
+}
+
+/// `<what>=<nb>`; of soft quotas there is one.
+fn set_quota(options: &mut Options, soft: bool, name: &str, value: &str) -> Result<(), Error> {
+    let (what, number) = value.split_once('=').unwrap_or((value, ""));
+    let quota = Quota::from_name(what).filter(|quota| !soft || *quota == Quota::Memory);
+    let quota = quota.ok_or_else(|| Error::Quota(what.to_owned()))?;
+    let limit = limit(name, number)?;
+    if soft {
+        options.quotas.soft_memory = limit;
+    } else {
+        options.quotas.set(quota, limit);
+    }
     Ok(())
 }
 

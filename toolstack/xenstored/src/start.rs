@@ -4,6 +4,7 @@ use crate::daemon::Daemon;
 use crate::log::Log;
 use crate::machine::{Host, Machine};
 use crate::options::Options;
+use crate::quota::{Quota, Quotas};
 use crate::restore::Restored;
 use crate::server::{Platform, Server};
 use crate::state_file;
@@ -172,6 +173,13 @@ fn begin(
         if let Some(machine) = &mut machine {
             machine.adopt(&server);
             machine.restore(&mut server, &rings);
+        }
+        // What was set meanwhile stays, but for what this command line says.
+        let default = Quotas::default();
+        for quota in Quota::ALL {
+            if options.quotas.get(*quota) != default.get(*quota) {
+                server.quotas.set(*quota, options.quotas.get(*quota));
+            }
         }
         log.line(&format!("carries on, with {} domains", server.domains.len()));
         server
