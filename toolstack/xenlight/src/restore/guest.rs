@@ -52,18 +52,12 @@ pub enum GuestError {
         source: xl_config::JsonError,
     },
     /// The guest could not be made. Nothing is left of it.
-    #[error("cannot restore from {}", path.display())]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<CreateError>,
-    },
+    #[error(transparent)]
+    Create(Box<CreateError>),
 }
 
 /// A save file that has been opened, with its configuration.
 pub struct SaveFile {
-    path: PathBuf,
     input: Input<BufReader<File>>,
     /// What the guest is to be; may be changed before [`restore`](Self::restore).
     pub config: DomainConfig,
@@ -93,7 +87,7 @@ impl SaveFile {
             Err(source) => return Err(GuestError::Open { path, source }),
         }
         match DomainConfig::from_json(&text) {
-            Ok(config) => Ok(SaveFile { path, input, config, optional_bytes: text.len() + 5 }),
+            Ok(config) => Ok(SaveFile { input, config, optional_bytes: text.len() + 5 }),
             Err(source) => Err(GuestError::Config { path, source }),
         }
     }
@@ -112,7 +106,7 @@ impl SaveFile {
         let mut read =
             |xen: &sys::Xen, target: &super::Target| read_domain(xen, target, input, progress);
         let made = create::create_from(cx, &self.config, options, Contents::Saved(&mut read));
-        made.map_err(|source| GuestError::Create { path: self.path, source: Box::new(source) })
+        made.map_err(|error| GuestError::Create(Box::new(error)))
     }
 }
 
