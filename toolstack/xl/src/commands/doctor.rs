@@ -10,6 +10,11 @@ use crate::table::Outcome;
 
 /// `xl doctor`: 0 if nothing is wrong, else 1.
 pub fn doctor(session: &mut Session, parsed: &Parsed) -> Outcome {
+    if parsed.flag("cure") {
+        for line in doctor::cure(session)? {
+            session.say(&line);
+        }
+    }
     let findings = doctor::examine(session, &doctor::Places::default());
     output::print(&if parsed.json() {
         format::json::ours(&findings)

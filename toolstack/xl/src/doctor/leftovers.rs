@@ -1,10 +1,15 @@
 //! What domains that are gone, and tools that were killed, left behind.
 
 use super::{Finding, Places};
+use crate::failure::{Failure, OrFail as _};
 use crate::format;
 use crate::session::Session;
 use std::collections::BTreeSet;
 use sys::DomainInfo;
+use xenlight::Context;
+use xenlight::cleanup::{self, Leftover};
+use xenlight::life::{self, Domain};
+use xenlight::monitor::{self, Launch, Status};
 use xenstore::{Access as _, Client};
 
 /// Kinds of devices whose back ends are in domain 0.
@@ -29,10 +34,64 @@ pub fn look(session: &mut Session, places: &Places) -> Vec<Finding> {
     findings.extend(loops(places, &used_loops(store)));
     findings.extend(userdata(places, &alive));
     findings.extend(locks(places));
+    if let Ok(context) = session.context() {
+        findings.extend(half_made(context));
+        findings.extend(unwatched(context));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok("leftovers", "none"));
     }
     findings
+}
+
+/// What does away with all that can safely be done away with.
+const CURE: &str = "xl doctor --cure";
+
+/// Domains whose creation was cut short, because their creator was killed.
+fn half_made(context: &mut Context) -> Vec<Finding> {
+    let found = cleanup::find(context).unwrap_or_default();
+    let half = found.iter().filter(|one| matches!(one, Leftover::HalfCreated { .. }));
+    half.map(|one| Finding::problem("domains", one.describe(), CURE)).collect()
+}
+
+/// Domains that nobody waits for any more, because their monitor was killed.
+fn unwatched(context: &mut Context) -> Vec<Finding> {
+    let all = life::names(context).unwrap_or_default();
+    let killed = all.iter().filter(|domain| {
+        domain.domid != 0
+            && monitor::status(&context.paths, domain.domid, &domain.name) == Status::Killed
+    });
+    killed
+        .map(|Domain { domid, name }| {
+            Finding::problem(
+                "monitors",
+                format!(
+                    "nobody waits for the end of domain {domid} ({name}): its monitor was killed"
+                ),
+                CURE,
+            )
+        })
+        .collect()
+}
+
+/// Does away with what can safely be done away with, and starts monitors anew; what was done.
+pub fn cure(session: &mut Session) -> Result<Vec<String>, Failure> {
+    let failed = || "cannot look for what is left".to_owned();
+    let context = session.context()?;
+    let mut done = Vec::new();
+    for leftover in cleanup::find(context).or_fail(failed)? {
+        if !leftover.can_be_removed() {
+            continue;
+        }
+        cleanup::remove(context, &leftover).or_fail(|| leftover.describe())?;
+        done.push(format!("removed: {}", leftover.describe()));
+    }
+    let own = Launch::own().or_fail(|| "cannot find this program's own file".to_owned())?;
+    for (Domain { domid, .. }, started) in monitor::adopt(context, &own).or_fail(failed)? {
+        let pid = started.or_fail(|| format!("cannot start a monitor for domain {domid}"))?;
+        done.push(format!("started: process {pid} waits for the end of domain {domid}"));
+    }
+    Ok(done)
 }
 
 /// The domains that there are.

@@ -6,6 +6,8 @@ mod leftovers;
 mod resources;
 mod services;
 
+pub use leftovers::cure;
+
 use crate::session::Session;
 use serde::Serialize;
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "doctor",
         help: "Look for what is wrong with this host, and say the cure",
+        options: &[word("cure", "Remove what dead domains and killed tools left behind first")],
         json: true,
         kind: Kind::Ours,
         action: Action::Run(doctor::doctor),
