@@ -125,6 +125,12 @@ pub fn host(cx: &Context) -> Result<HostCpus, CpuError> {
             }
         }
     }
+    if host.cpus.is_empty() {
+        // Xen does not tell where a lone CPU is; it is there all the same, on one node.
+        let info = cx.xen.physinfo().map_err(failed(0, "asking for the host's CPUs"))?;
+        host.cpus = CpuSet::first(info.cpus());
+        host.nodes = vec![host.cpus.clone()];
+    }
     Ok(host)
 }
 
