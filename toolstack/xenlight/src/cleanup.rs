@@ -205,6 +205,7 @@ fn half_created(cx: &mut Context) -> Vec<Leftover> {
         // The number is known later than the domain is there; the UUID is known before. A restart uses
         // the UUID of a guest that may still be dying.
         let own = domains.iter().find(|info| match entry.domid {
+            _ if entry.stage == Stage::Attaching => false,
             Some(domid) => info.domid == domid && info.handle == uuid.0,
             None => info.handle == uuid.0 && !info.dying && info.paused && info.cpu_time_ns == 0,
         });

@@ -15,6 +15,8 @@ pub enum Stage {
     Building,
     /// All is done but the start: what is left paused is incomplete, what runs is whole.
     Starting,
+    /// A running guest gets a disk: only loop devices may be left over.
+    Attaching,
 }
 
 /// A creation under way, or that was when its creator died.
@@ -62,12 +64,33 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub fn begin(folder: &Path, uuid: &str, name: &str) -> Result<Self, JournalError> {
+        Self::new(folder, uuid, name, Stage::Building)
+    }
+
+    /// Says that a running guest is going to get a disk.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn attach(
+        folder: &Path,
+        domid: u16,
+        vdev: &str,
+        images: Vec<PathBuf>,
+        before: Vec<PathBuf>,
+    ) -> Result<Self, JournalError> {
+        let name = format!("disk {vdev} of domain {domid}");
+        let mut journal = Self::new(folder, &format!("{domid}-{vdev}"), &name, Stage::Attaching)?;
+        journal.attaching(images, before)?;
+        Ok(journal)
+    }
+
+    fn new(folder: &Path, uuid: &str, name: &str, stage: Stage) -> Result<Self, JournalError> {
         let entry = Entry {
             creator: Process::own(),
             uuid: uuid.to_owned(),
             name: name.to_owned(),
             domid: None,
-            stage: Stage::Building,
+            stage,
             images: Vec::new(),
             loops_before: Vec::new(),
         };
@@ -114,7 +137,7 @@ impl Journal {
     fn write(&self) -> Result<(), JournalError> {
         let failed = |source| JournalError { path: self.path.clone(), source };
         let text = serde_json::to_string(&self.entry).map_err(|e| failed(e.into()))?;
-        let beside = self.path.with_extension("new");
+        let beside = self.path.with_file_name(format!(".{}.new", self.entry.uuid));
         std::fs::write(&beside, text).map_err(failed)?;
         std::fs::rename(&beside, &self.path).map_err(failed)
     }

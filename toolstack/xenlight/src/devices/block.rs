@@ -10,6 +10,7 @@ use super::teardown::{Force, devices_of, remove};
 use super::{BACKEND_LIMIT, DeviceError, Found, State, Users, backend_domid, wait_for_backend};
 use crate::Context;
 use crate::hotplug::{self, Script};
+use crate::journal::Journal;
 use crate::lock::{self, Lock};
 use crate::tree::{self, DeviceKind, DeviceNodes, DiskNodes, Node};
 use crate::userdata;
@@ -267,6 +268,10 @@ pub fn attach(cx: &mut Context, domid: u16, disk: &Disk) -> Result<(), DeviceErr
     let lock = Lock::take(Path::new(&cx.host.lockfile), lock::LIMIT)?;
     let users = Users::find(cx)?;
     let vm = cx.store.try_read(&format!("/local/domain/{domid}/vm"))?;
+    let image = check(disk, &users, vm.as_deref())?;
+    let before = images::attached(&cx.paths).into_iter().map(|found| found.device).collect();
+    let images = image.into_iter().map(|image| image.path).collect();
+    let _journal = Journal::attach(&cx.paths.run, domid, disk.vdev.name(), images, before)?;
     let mut prepared = prepare(cx, domid, disk, &users, vm.as_deref())?;
     let nodes = prepared.tree();
     cx.store.transaction(|t| tree::write(t, &nodes))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::State;
 use crate::hotplug::ScriptError;
+use crate::journal::JournalError;
 use crate::lock::LockError;
 use crate::userdata::UserdataError;
 
@@ -17,6 +18,9 @@ pub enum DeviceError {
     /// Guests are being created all the time.
     #[error(transparent)]
     Lock(Box<LockError>),
+    /// What is under way cannot be written down.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// It is done, but the stored configuration does not know.
     #[error("{device} was {what}, but a restart of the guest will not know of it")]
     Userdata {
