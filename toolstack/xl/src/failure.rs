@@ -50,6 +50,7 @@ impl Failure {
 
     /// Adds a cause, unless the text before it says the same already.
     fn because(&mut self, text: String) {
+        let text = without_numbers(&text);
         let before = self.because.last().unwrap_or(&self.what);
         if !text.is_empty() && !before.ends_with(&text) {
             self.because.push(text);
@@ -81,6 +82,17 @@ impl Failure {
         }
         text
     }
+}
+
+/// The text without the numbers of the kernel's errors, " (os error 2)": the words before them say the same.
+fn without_numbers(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        kept.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, after)| after);
+    }
+    kept + rest
 }
 
 /// What to do about an error of the layers below.
@@ -148,6 +160,13 @@ mod tests {
             "xl: error: cannot create guest\n  because: outer disk\n  because: no such thing\n  \
              help: make it\n"
         );
+    }
+
+    #[test]
+    fn numbers_of_the_kernels_errors_are_left_out() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(Failure::caused("x", &error).because, ["No such file or directory"]);
+        assert_eq!(without_numbers("a (os error 13) (b)"), "a (b)");
     }
 
     #[test]

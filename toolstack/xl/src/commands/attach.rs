@@ -73,7 +73,7 @@ pub fn block_detach(session: &mut Session, parsed: &Parsed) -> Outcome {
     let force = if parsed.flag("force") { Force::Now } else { Force::No };
     block::detach(session.context()?, domid, device, force).map_err(|error| match &error {
         xenlight::devices::DeviceError::Missing { .. } => {
-            Failure::caused(format!("Error: Device {device} not connected."), &error)
+            Failure::caused(format!("Device {device} not connected."), &error)
         }
         _ => Failure::caused(format!("cannot detach disk {device} of domain {domid}"), &error),
     })?;

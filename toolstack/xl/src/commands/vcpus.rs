@@ -64,12 +64,12 @@ pub fn vcpu_pin(session: &mut Session, parsed: &Parsed) -> Outcome {
     let vcpu = match word {
         "all" => None,
         number => Some(number.parse::<u32>().map_err(|_| {
-            wrong(format!("Error: Invalid argument {word} as VCPU.")).help("give a number, or all")
+            wrong(format!("Invalid argument {word} as VCPU.")).help("give a number, or all")
         })?),
     };
     let force = parsed.flag("force");
     if force && vcpu.is_none() {
-        return Err(wrong("Error: --force and 'all' as VCPU not allowed."));
+        return Err(wrong("--force and 'all' as VCPU not allowed."));
     }
     let (hard, soft) = (list_of(parsed.operand(2))?, list_of(parsed.operand(3))?);
     if hard.is_none() && soft.is_none() {
@@ -142,7 +142,7 @@ fn dry(host: &CpuSet, hard: Option<&CpuSet>, soft: Option<&CpuSet>) -> String {
 pub fn vcpu_set(session: &mut Session, parsed: &Parsed) -> Outcome {
     let word = parsed.operand(1);
     let count: u32 = word.parse().map_err(|_| {
-        wrong(format!("Error: Invalid argument {word}.")).help("give how many vCPUs it is to use")
+        wrong(format!("Invalid argument {word}.")).help("give how many vCPUs it is to use")
     })?;
     let domid = domains::find(session, parsed.operand(0))?;
     if !parsed.flag("ignore-host") {

@@ -33,7 +33,6 @@ pub fn look(session: &mut Session, places: &Places) -> Vec<Finding> {
     findings.extend(interfaces(places, &alive));
     findings.extend(loops(places, &used_loops(store)));
     findings.extend(userdata(places, &alive));
-    findings.extend(locks(places));
     if let Ok(context) = session.context() {
         findings.extend(half_made(context));
         findings.extend(unwatched(context));
@@ -225,30 +224,6 @@ fn userdata(places: &Places, alive: &Alive) -> Vec<Finding> {
         .collect()
 }
 
-/// Locks whose holder is gone: files that hold a process's number.
-fn locks(places: &Places) -> Vec<Finding> {
-    let folders = ["/run/xen", "/run/lock"];
-    let mut findings = Vec::new();
-    for folder in folders {
-        for name in places.list(folder) {
-            let path = format!("{folder}/{name}");
-            let ours = name.starts_with("xl") || name.ends_with(".lock") && folder == "/run/xen";
-            let holder = places.read(&path).trim().parse::<u32>();
-            if let Ok(pid) = holder
-                && ours
-                && !places.exists(&format!("/proc/{pid}"))
-            {
-                findings.push(Finding::problem(
-                    "locks",
-                    format!("{path} names process {pid}, which is gone"),
-                    format!("rm {path}"),
-                ));
-            }
-        }
-    }
-    findings
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fake::{System, problems};
@@ -307,22 +282,5 @@ mod tests {
         let found = problems(&userdata(&System::of(&files).places(), &alive()));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|text| !text.contains(&format!("d.3.{live}"))), "{found:?}");
-    }
-
-    #[test]
-    fn a_lock_of_a_process_that_is_gone_is_found() {
-        let system = System::of(&[
-            ("/run/lock/xl", "12\n"),
-            ("/run/xen/a.lock", "13\n"),
-            ("/run/xen/b.lock", "14\n"),
-            ("/proc/14/comm", "xl\n"),
-        ]);
-        assert_eq!(
-            problems(&locks(&system.places())),
-            [
-                "locks: /run/xen/a.lock names process 13, which is gone",
-                "locks: /run/lock/xl names process 12, which is gone",
-            ]
-        );
     }
 }
