@@ -128,6 +128,8 @@ impl Target {
         let failed = |source| Error::Open { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         options.write(true);
+        // What a link leads to is replaced, not the link.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let special = path.metadata().is_ok_and(|found| {
             let kind = found.file_type();
             kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_dir()
@@ -200,6 +202,17 @@ mod tests {
         drop(Target::open(&path, 1).unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_and_the_file_that_it_leads_to_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let target = Target::open(&link, 1).unwrap();
+        assert_eq!(target.path, file.canonicalize().unwrap());
+        assert!(dir.path().join("real.incomplete").exists());
     }
 
     #[test]
