@@ -64,6 +64,12 @@ fn message(bytes: &[u8]) -> String {
     read(bytes).unwrap_err().to_string()
 }
 
+fn told(cases: &[(Vec<u8>, &str)]) {
+    for (bytes, expected) in cases {
+        assert_eq!(message(bytes), *expected);
+    }
+}
+
 // Where parts of the sample begin: file header 48, configuration 4 + 25 + 1, libxl header 16, a record of
 // 8 + 8, LIBXC_CONTEXT 8, libxc headers 24 + 16.
 const LIBXL: usize = 48 + 4 + 25 + 1;
@@ -73,8 +79,8 @@ const RECORDS: usize = LIBXC + 24 + 16;
 const PAGES: usize = RECORDS + 16 + 32 + 24 + 8 + 24;
 
 #[test]
-fn each_kind_of_wrong_file_has_its_message() {
-    let cases: [(Vec<u8>, &str); 13] = [
+fn what_is_wrong_before_the_streams_has_its_message() {
+    told(&[
         (
             b"#!/bin/sh\necho this is a script, and no guest at all\n".to_vec(),
             "the header of the save file at byte 0: this is no file made by `xl save`",
@@ -99,6 +105,12 @@ fn each_kind_of_wrong_file_has_its_message() {
             "the guest's configuration at byte 48: a configuration of 4294967295 bytes in 26 bytes",
         ),
         (changed(52, &[0xff]), "the guest's configuration at byte 48: it is not UTF-8 text"),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_in_the_streams_has_its_message() {
+    told(&[
         (
             changed(LIBXL, b"X"),
             "the header of the libxl stream at byte 78: the stream starts with \
@@ -133,10 +145,7 @@ fn each_kind_of_wrong_file_has_its_message() {
             "libxc record 5 (PAGE_DATA) at byte 262: page 0x0 has the type 0x5, which does not \
              exist",
         ),
-    ];
-    for (bytes, expected) in cases {
-        assert_eq!(message(&bytes), expected);
-    }
+    ]);
     assert_eq!(
         message(&write(&sample())[..PAGES + 5000]),
         "the file ends at byte 5262, in libxc record 5 (PAGE_DATA): 3232 more bytes were expected \
