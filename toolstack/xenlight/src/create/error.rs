@@ -8,7 +8,7 @@ use crate::build::BuildError;
 use crate::cpus::CpuError;
 use crate::devices::DeviceError;
 use crate::journal::JournalError;
-use crate::life::LifeError;
+use crate::life::{LifeError, chain};
 use crate::lock::LockError;
 use crate::monitor::LaunchError;
 use crate::restore;
@@ -97,12 +97,11 @@ pub enum CreateError {
         source: sys::Error,
     },
     /// It failed, and not all could be taken back.
-    #[error("{why}; moreover, not all of domain {domid} could be removed: {left}")]
+    #[error("{}; moreover, not all of domain {domid} could be taken back: {left}", chain(why))]
     Left {
         /// Its number.
         domid: u16,
         /// What failed first.
-        #[source]
         why: Box<CreateError>,
         /// What is left, and why.
         left: String,

@@ -157,8 +157,14 @@ pub fn connect(cx: &mut Context, vif: &Prepared) -> Result<(), DeviceError> {
         return Ok(());
     }
     let interface = format!("vif{}.{}", vif.at.domid, vif.at.devid);
-    let folder = cx.paths.sys.join("class/net").join(&interface);
-    if wait::poll(BACKEND_LIMIT, || folder.exists().then_some(())).is_none() {
+    // Its folder in /sys is there before it can be used: the kernel itself is asked.
+    let net = sys::net::Interfaces::open().map_err(|source| DeviceError::Kernel {
+        device: device.clone(),
+        what: "opening the network's socket",
+        source,
+    })?;
+    let there = || matches!(net.exists(&interface), Ok(true)).then_some(());
+    if wait::poll(BACKEND_LIMIT, there).is_none() {
         return Err(DeviceError::NoInterface { device, interface, limit: BACKEND_LIMIT });
     }
     let back = vif.at.backend();
@@ -169,7 +175,7 @@ pub fn connect(cx: &mut Context, vif: &Prepared) -> Result<(), DeviceError> {
         }
         return Ok(());
     }
-    let mtu = join_bridge(cx, vif, &device, interface)?;
+    let mtu = join_bridge(cx, &net, vif, &device, interface)?;
     let mtu = tree::mtu_node(&vif.at, mtu);
     let status = Node::new(format!("{back}/hotplug-status"), "connected");
     tree::write(&mut cx.store, &[mtu, status])?;
@@ -179,6 +185,7 @@ pub fn connect(cx: &mut Context, vif: &Prepared) -> Result<(), DeviceError> {
 /// What the bridge script does: address, name, MTU, bridge, up. Says the MTU.
 fn join_bridge(
     cx: &Context,
+    net: &sys::net::Interfaces,
     vif: &Prepared,
     device: &str,
     mut interface: String,
@@ -187,7 +194,6 @@ fn join_bridge(
         move |source| DeviceError::Kernel { device: device.to_owned(), what, source }
     };
     let bridge = vif.nodes.bridge.as_deref().unwrap_or_default();
-    let net = sys::net::Interfaces::open().map_err(failed("opening the network's socket"))?;
     net.set_up(&interface, false).map_err(failed("taking its interface down"))?;
     if let Some(name) = vif.nodes.vifname.as_deref().filter(|name| *name != interface) {
         if cx.paths.sys.join("class/net").join(name).exists() {
