@@ -37,7 +37,7 @@ pub struct Ring<P> {
     pub port: u32,
     /// Requests were done up to here.
     done: u32,
-    /// Bytes taken after `done`, of a message that does not fit into the ring as a whole.
+    /// Bytes taken after `done`, of a message that is not whole yet.
     partial: Vec<u8>,
     /// Bytes of `partial` that the journal has.
     partial_noted: usize,
@@ -167,10 +167,10 @@ impl<P: Page> Ring<P> {
             return Err(Broken::Index);
         }
         let mut bytes = std::mem::take(&mut self.partial);
-        let before = bytes.len();
         self.append(&mut bytes, consumer, there);
+        // A part of a message is taken as well: Linux tells of what it adds only if all before that
+        // was taken.
         let Some(header) = Header::decode(&bytes) else {
-            bytes.truncate(before);
             self.partial = bytes;
             return Ok(None);
         };
@@ -179,11 +179,6 @@ impl<P: Page> Ring<P> {
             return Err(Broken::Length);
         }
         let Some(payload) = bytes.get(HEADER_SIZE..HEADER_SIZE + length) else {
-            // What fits into the ring waits there: so a daemon that is killed loses nothing. Only of
-            // longer messages a part is taken.
-            if HEADER_SIZE + length <= layout::SIZE as usize {
-                bytes.truncate(before);
-            }
             self.partial = bytes;
             return Ok(None);
         };

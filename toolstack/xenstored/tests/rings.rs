@@ -296,6 +296,28 @@ fn a_forged_index_or_length_ends_that_ring_and_is_told_in_its_page() {
     assert_eq!(page.load(layout::ERROR), layout::ERROR_PROTOCOL);
 }
 
+/// Linux writes a header, then a payload, and tells of the second only if the first was taken.
+#[test]
+fn a_part_of_a_message_is_taken_at_once_and_its_rest_completes_it() {
+    let page = Memory::new();
+    let mut guest = Guest { page: page.clone(), waiting: Vec::new(), input: Vec::new() };
+    let mut daemon = Loop::new(page.clone(), 0);
+    guest.send(1, MessageType::Read, 0, b"/tool\0");
+    let whole = std::mem::take(&mut guest.waiting);
+    for (sent, byte) in whole.iter().enumerate() {
+        guest.waiting.push(*byte);
+        guest.step();
+        assert!(guest.messages().is_empty());
+        daemon.turn();
+        assert_eq!(page.load(layout::REQUEST_CONSUMER), sent as u32 + 1);
+        if sent % 5 == 4 {
+            daemon = daemon.kill(page.clone());
+        }
+    }
+    guest.step();
+    assert_eq!(guest.messages()[0].1, b"EACCES\0");
+}
+
 #[test]
 fn a_ring_that_takes_no_answers_is_not_read_on_and_its_memory_is_bounded() {
     let page = Memory::new();
