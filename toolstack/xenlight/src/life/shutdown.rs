@@ -79,8 +79,7 @@ pub fn is_asked(cx: &mut Context, domid: u16) -> Result<bool, LifeError> {
     Ok(cx.store.try_read(&node)?.is_some_and(|value| !value.is_empty()))
 }
 
-/// Waits until a domain has shut down or is gone; the reason, `None` if it is gone. `Ok(Err(()))` would
-/// be a limit: [`LifeError::NoAnswer`] is answered then.
+/// Waits until a domain has shut down or is gone, and says the reason; `None` if it is gone.
 ///
 /// # Errors
 /// [`LifeError::NoAnswer`] after `limit`, where there is one.
