@@ -28,6 +28,9 @@
  * With hot=FILE also (on one CPU only), at each marker, a line "mark NN" and the blocks of the hypervisor's code that
  * ran since the marker before, each with the number of its executed instructions:
  *   ADDRESS N
+ * and after them those of its instructions that have a counter of their own (but for ipi, which most
+ * stores might be), each with its counter's name:
+ *   cr3 ADDRESS N
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -106,7 +109,7 @@ struct place {
     plugin_u64 count;
 };
 enum { BUCKETS = 1 << 14 };
-static struct place *ring0[BUCKETS], *blocks[BUCKETS];
+static struct place *ring0[BUCKETS], *blocks[BUCKETS], *sites[COUNTERS][BUCKETS];
 
 static plugin_u64 new_counter(void)
 {
@@ -151,6 +154,11 @@ static void report(const char *label)
     if (hot) {
         fprintf(hot, "mark %s\n", label);
         report_places(blocks, "", hot);
+        for (int i = CR3; i < OUTSIDE; i++) {
+            char word[16];
+            snprintf(word, sizeof word, "%s ", names[i]);
+            report_places(sites[i], word, hot);
+        }
     }
 }
 
@@ -325,6 +333,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
             qemu_plugin_register_vcpu_mem_cb(insn, at_store, NO_REGISTERS, MEM_WRITE, NULL);
         else if (extra != COUNTERS)
             add_one(insn, &counters[extra]);
+        if (hot && !several() && extra != COUNTERS && extra != IPI)
+            add_one(insn, count_of(sites[extra], qemu_plugin_insn_vaddr(insn)));
         static const uint8_t head[4] = { 0x0f, 0x18, 0x04, 0x25 }, tail[3] = { 0x42, 0x41, 0x4c };
         if (size == 8 && !memcmp(code, head, 4) && !memcmp(code + 5, tail, 3))
             qemu_plugin_register_vcpu_insn_exec_cb(insn, at_marker, NO_REGISTERS,

@@ -7,6 +7,7 @@ use crate::vcpu::Vcpu;
 use abi::{Errno, Mfn};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use machine::desc::FIRST_RESERVED_GDT_ENTRY;
+use machine::paging::Stale;
 use machine::{guest, memory, paging};
 use pages::{Budget, Kind, TypedRef};
 
@@ -115,25 +116,42 @@ pub fn drop_all(v: &Vcpu) {
     release(ldt);
 }
 
-/// Loads a vCPU's tables on this CPU.
-pub fn load(v: &Vcpu) {
-    load_gdt(v);
-    load_ldt(v);
+/// Shows a vCPU's tables in this CPU's windows. A flush of all translations must follow, and then
+/// [`load_ldt_register`].
+pub fn set_windows(v: &Vcpu) {
+    set_gdt_window(v, Stale::FlushFollows);
+    set_ldt_window(v, Stale::FlushFollows);
 }
 
-fn load_gdt(v: &Vcpu) {
+/// Tells the processor how long the LDT is.
+pub fn load_ldt_register(v: &Vcpu) {
+    let entries = v.descriptors.lock().ldt_entries;
+    machine::desc::load_ldt(machine::percpu::cpu_id(), entries);
+}
+
+fn set_gdt_window(v: &Vcpu, stale: Stale) {
     let mut frames = [Mfn(0); 14];
     let n = v.gdt_frames(&mut frames);
-    paging::set_guest_gdt(machine::percpu::cpu_id(), frames.get(..n).unwrap_or(&[]));
+    paging::set_guest_gdt(machine::percpu::cpu_id(), frames.get(..n).unwrap_or(&[]), stale);
 }
 
-fn load_ldt(v: &Vcpu) {
+fn set_ldt_window(v: &Vcpu, stale: Stale) {
     let cpu = machine::percpu::cpu_id();
     let d = v.descriptors.lock();
     for (i, page) in d.ldt.iter().enumerate() {
-        paging::set_guest_ldt_page(cpu, i, page.as_ref().map(TypedRef::mfn));
+        paging::set_guest_ldt_page(cpu, i, page.as_ref().map(TypedRef::mfn), stale);
     }
-    machine::desc::load_ldt(cpu, d.ldt_entries);
+}
+
+/// For the vCPU that runs here.
+fn load_gdt(v: &Vcpu) {
+    set_gdt_window(v, Stale::Dropped);
+}
+
+/// For the vCPU that runs here.
+fn load_ldt(v: &Vcpu) {
+    set_ldt_window(v, Stale::Dropped);
+    load_ldt_register(v);
 }
 
 /// `MMUEXT_SET_LDT`: remembers the table; its pages are loaded when they are used.

@@ -1,31 +1,63 @@
 //! TLB flushes on this and other CPUs.
 //!
-//! A clock advances with each flush that might matter later; each CPU remembers the clock's value at
-//! its last full flush, so that a flush which only has to be newer than a stamp is often found to
-//! have happened already.
+//! A clock advances with each full flush, loads of a guest's tables included; each CPU remembers the
+//! clock's value at its last one, so that a flush which only has to be newer than a stamp is often
+//! found to have happened already.
 
 use crate::cpus::{self, CpuSet};
 use crate::frames::FLUSH_CLOCK;
 use abi::DomId;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use machine::layout::MAX_CPUS;
 use pages::Caches;
 
-/// The domain whose page tables each CPU has loaded (or last had, while it idles).
-static LOADED: [AtomicU16; MAX_CPUS] = [const { AtomicU16::new(DomId::IDLE.0) }; MAX_CPUS];
+/// The domain whose page tables each CPU has loaded (or last had, while it idles); in the upper half
+/// the one whose tables it is about to leave. [`DomId::IDLE`] for none.
+static LOADED: [AtomicU32; MAX_CPUS] =
+    [const { AtomicU32::new(both(DomId::IDLE, DomId::IDLE)) }; MAX_CPUS];
 /// The clock at each CPU's last full flush.
-static FLUSHED_AT: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+static FLUSHED_AT: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// Flushes requested from other CPUs, and flushes done, since boot.
 pub static REMOTE_FLUSHES: AtomicU64 = AtomicU64::new(0);
 /// Full local flushes since boot.
 pub static LOCAL_FLUSHES: AtomicU64 = AtomicU64::new(0);
 
-/// Notes whose tables this CPU loads. The load and flush ([`load`]) must follow, in this
-/// order: who changes an entry and then finds the old owner here knows that the new entry is read
-/// by what comes after. [`DomId::IDLE`] is noted after the guest's tables were unloaded.
-pub fn set_loaded(dom: DomId) {
+/// What [`LOADED`] says of a CPU that goes from `left`'s tables to `loaded`'s.
+const fn both(loaded: DomId, left: DomId) -> u32 {
+    loaded.0 as u32 | (left.0 as u32) << 16
+}
+
+/// The two of [`LOADED`].
+fn owners(word: u32) -> [DomId; 2] {
+    [DomId((word & 0xffff) as u16), DomId((word >> 16) as u16)]
+}
+
+/// Notes that this CPU has no guest's tables any more: they were unloaded before.
+pub fn left_all() {
     if let Some(slot) = LOADED.get(machine::percpu::cpu_id()) {
-        slot.store(dom.0, SeqCst);
+        slot.store(both(DomId::IDLE, DomId::IDLE), SeqCst);
+    }
+}
+
+/// Loads the tables of a vCPU of `dom`, whatever was loaded before, and drops all of this CPU's
+/// translations.
+///
+/// The domain is noted before the tables are loaded: who changes an entry and then does not find
+/// the domain here knows that the new entry is read by what comes after. What was loaded before is
+/// noted until it is no more.
+pub fn enter(dom: DomId, hot: &machine::hot::Hot) {
+    let Some(slot) = LOADED.get(machine::percpu::cpu_id()) else { return };
+    // Nobody but this CPU changes it.
+    let [before, _] = owners(slot.load(Relaxed));
+    if before != dom {
+        slot.store(both(dom, before), SeqCst);
+    }
+    load(hot);
+    if before != dom && before != DomId::IDLE {
+        slot.store(both(dom, DomId::IDLE), SeqCst);
     }
 }
 
@@ -41,8 +73,9 @@ pub fn load(hot: &machine::hot::Hot) {
 
 #[inline]
 fn flush_by(flush: impl FnOnce()) {
-    // The stamp is read first: what happens between the two is flushed without being counted so.
-    let now = FLUSH_CLOCK.load(SeqCst);
+    // The clock advances first: what is stamped with the new time may be forgotten by this flush or
+    // not, and is not counted as if it were.
+    let now = tick();
     flush();
     LOCAL_FLUSHES.fetch_add(1, SeqCst);
     if let Some(at) = FLUSHED_AT.get(machine::percpu::cpu_id()) {
@@ -50,24 +83,28 @@ fn flush_by(flush: impl FnOnce()) {
     }
 }
 
+/// Advances the clock for a flush that follows; the time that it carries.
+#[inline]
+fn tick() -> u64 {
+    FLUSH_CLOCK.fetch_add(1, SeqCst).wrapping_add(1)
+}
+
 fn may_cache(cpu: usize, whose: Caches) -> bool {
+    let owners = LOADED.get(cpu).map_or([DomId::IDLE; 2], |l| owners(l.load(SeqCst)));
     match whose {
-        // A CPU with no guest's tables flushes before it loads some: see `set_loaded`.
-        Caches::All => LOADED.get(cpu).is_some_and(|l| l.load(SeqCst) != DomId::IDLE.0),
-        Caches::Of(dom) => LOADED.get(cpu).is_some_and(|l| l.load(SeqCst) == dom.0),
+        // A CPU with no guest's tables flushes as it loads some: see `enter`.
+        Caches::All => owners != [DomId::IDLE; 2],
+        Caches::Of(dom) => owners.contains(&dom),
     }
 }
 
-/// Whether `cpu`'s last flush is newer than the stamp `since`. Stamps wrap: those that look older
-/// than half the range count as not flushed.
-fn flushed_after(cpu: usize, since: u32) -> bool {
-    let at = FLUSHED_AT.get(cpu).map_or(0, |a| a.load(SeqCst));
-    let ahead = at.wrapping_sub(since);
-    ahead != 0 && ahead < u32::MAX / 2
+/// Whether `cpu`'s last flush is newer than the stamp `since`.
+fn flushed_after(cpu: usize, since: u64) -> bool {
+    FLUSHED_AT.get(cpu).is_some_and(|at| at.load(SeqCst) > since)
 }
 
 /// Flushes those of `whose` CPUs that have not flushed since `since`, and waits for them.
-pub fn flush(whose: Caches, since: Option<u32>) {
+pub fn flush(whose: Caches, since: Option<u64>) {
     let mut set = CpuSet::EMPTY;
     for cpu in cpus::online().iter() {
         if may_cache(cpu, whose) && !since.is_some_and(|s| flushed_after(cpu, s)) {
@@ -82,7 +119,6 @@ pub fn flush_cpus(set: CpuSet) {
     if set.is_empty() {
         return;
     }
-    FLUSH_CLOCK.fetch_add(1, SeqCst);
     let mut others = set;
     others.remove(machine::percpu::cpu_id());
     if others.is_empty() {
@@ -94,7 +130,7 @@ pub fn flush_cpus(set: CpuSet) {
 /// Flushes this CPU too if it is in `set`.
 #[inline(never)]
 fn flush_with_others(set: CpuSet, others: CpuSet) {
-    let now = FLUSH_CLOCK.load(SeqCst);
+    let now = tick();
     let mut tickets = [0u32; MAX_CPUS];
     for cpu in others.iter() {
         if let Some(t) = tickets.get_mut(cpu) {

@@ -2,7 +2,7 @@
 
 use crate::domain;
 use abi::{DomId, Errno, Mfn};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use heap::{Heap, Links};
 use machine::frames::FrameTable;
 use machine::lock::{Lock, LockGuard};
@@ -15,7 +15,7 @@ static HEAP: Once<Lock<Heap<FrameLinks>>> = Once::new();
 /// Pages of RAM in the machine.
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 /// Advances with each flush; see [`crate::flush`].
-pub(crate) static FLUSH_CLOCK: AtomicU32 = AtomicU32::new(1);
+pub(crate) static FLUSH_CLOCK: AtomicU64 = AtomicU64::new(1);
 
 /// The record of a frame.
 #[inline]
@@ -123,12 +123,12 @@ impl Env for Machine {
         }
     }
 
-    fn flush(&self, whose: Caches, since: Option<u32>) {
+    fn flush(&self, whose: Caches, since: Option<u64>) {
         crate::flush::flush(whose, since);
     }
 
     #[inline]
-    fn flush_stamp(&self) -> u32 {
+    fn flush_stamp(&self) -> u64 {
         FLUSH_CLOCK.load(Ordering::Acquire)
     }
 

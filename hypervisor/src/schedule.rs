@@ -323,7 +323,7 @@ fn schedule(cpu: &'static Cpu, current: Option<&Arc<Vcpu>>, regs: &mut GuestRegs
             cpu.running.store(false, Relaxed);
             let since = cpu.idle_since.swap(u64::MAX, AcqRel);
             cpu.idle_ns.fetch_add(now.saturating_sub(since), Relaxed);
-            switch::run(cpu, r, regs, now);
+            switch::run(cpu, r, regs);
         }
         (None, Some(_)) => {
             cpu.running.store(false, Release);

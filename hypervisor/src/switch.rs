@@ -19,20 +19,26 @@ const PATIENCE: u32 = 100_000;
 
 /// Moves the state that this CPU holds into its vCPU's record. The vCPU does not run.
 pub fn put_away(cpu: &'static Cpu, regs: &GuestRegs) {
-    cpu.wanted.store(false, Relaxed);
-    let Some(v) = cpu.loaded.lock().take() else { return };
-    {
-        let mut saved = v.saved.lock();
-        saved.regs = *regs;
-        saved.segments = machine::fpu::save_segments();
-        // The guest's own wish to trap must not trap us.
-        machine::cpu::set_task_switched(false);
-        saved.fpu.save();
-    }
+    let Some(v) = save(cpu, regs) else { return };
     machine::percpu::set_hot(None);
     machine::paging::load_tables(None);
-    crate::flush::set_loaded(abi::DomId::IDLE);
+    crate::flush::left_all();
     v.sched.set_holder(None);
+}
+
+/// Copies the registers that this CPU holds into their vCPU's record, and returns that vCPU: its
+/// tables are loaded still, and it stays held until they are not.
+fn save(cpu: &'static Cpu, regs: &GuestRegs) -> Option<Arc<Vcpu>> {
+    cpu.wanted.store(false, Relaxed);
+    let v = cpu.loaded.lock().take()?;
+    let mut saved = v.saved.lock();
+    saved.regs = *regs;
+    saved.segments = machine::fpu::save_segments();
+    // The guest's own wish to trap must not trap us.
+    machine::cpu::set_task_switched(false);
+    saved.fpu.save();
+    drop(saved);
+    Some(v)
 }
 
 /// Asks whatever CPU holds a vCPU's state to put it away. The vCPU does not run.
@@ -61,24 +67,31 @@ pub fn wait_put_away(r: &Record) {
 }
 
 /// Makes the vCPU that the scheduler chose the one that runs here.
-pub fn run(cpu: &'static Cpu, r: &'static Record, regs: &mut GuestRegs, now: u64) {
+pub fn run(cpu: &'static Cpu, r: &'static Record, regs: &mut GuestRegs) {
     let me = machine::percpu::cpu_id();
     if r.holder() == Some(me) {
         let Some(v) = cpu.loaded.lock().clone() else { return };
         return go(cpu, &v);
     }
-    put_away(cpu, regs);
     let Some(v) = r.vcpu() else {
         crate::panic::bug("the scheduler chose a vCPU that is no more");
     };
-    wait_put_away(r);
+    if r.holder().is_some() {
+        put_away(cpu, regs);
+        wait_put_away(r);
+    }
+    // Nobody else takes it up now. One set of tables follows the other: what was held here is
+    // free for others as soon as the new tables are loaded, and nothing is waited for before.
+    let left = save(cpu, regs);
     load(cpu, &v, regs, me);
     *cpu.loaded.lock() = Some(v.clone());
-    let _ = now;
+    if let Some(left) = left {
+        left.sched.set_holder(None);
+    }
     go(cpu, &v);
 }
 
-/// Loads a vCPU's state onto this CPU, which holds none.
+/// Loads a vCPU's state onto this CPU. What the registers held before has been saved.
 fn load(cpu: &'static Cpu, v: &Vcpu, regs: &mut GuestRegs, me: usize) {
     v.cpu.store(me, Release);
     v.sched.set_holder(Some(me));
@@ -92,9 +105,9 @@ fn load(cpu: &'static Cpu, v: &Vcpu, regs: &mut GuestRegs, me: usize) {
         if cpu.last_domain.swap(v.domain.id.0, Relaxed) != v.domain.id.0 {
             machine::mitigate::between_domains();
         }
-        crate::flush::set_loaded(v.domain.id);
-        crate::flush::load(v.hot);
-        crate::descriptor::load(v);
+        crate::descriptor::set_windows(v);
+        crate::flush::enter(v.domain.id, v.hot);
+        crate::descriptor::load_ldt_register(v);
         machine::fpu::load_segments(&saved.segments);
     }
     machine::percpu::set_hot(Some(v.hot));

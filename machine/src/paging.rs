@@ -408,8 +408,23 @@ pub fn toggle_mode(hot: &Hot) {
     load_tables(Some(hot));
 }
 
+/// What becomes of translations of the windows whose entries change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stale {
+    /// They are dropped one by one.
+    Dropped,
+    /// All of this CPU's are dropped before anything is looked up in the windows.
+    FlushFollows,
+}
+
+fn set_window_entry(entry: &AtomicU64, value: u64, va: u64, stale: Stale) {
+    if entry.swap(value, Relaxed) != value && stale == Stale::Dropped {
+        crate::cpu::invlpg(va);
+    }
+}
+
 /// Puts the guest's GDT pages into this CPU's window; the rest become the empty page.
-pub fn set_guest_gdt(cpu: usize, frames: &[Mfn]) {
+pub fn set_guest_gdt(cpu: usize, frames: &[Mfn], stale: Stale) {
     let base = crate::desc::window(u32::try_from(cpu).unwrap_or(0));
     let Some(l1) = walk_l1(base) else { return };
     for i in 0..14usize {
@@ -418,9 +433,7 @@ pub fn set_guest_gdt(cpu: usize, frames: &[Mfn]) {
             Some(m) => m.0 << 12 | PRESENT | RW | ACCESSED | DIRTY | NX,
             None => EMPTY.load(Relaxed) | PRESENT | ACCESSED | NX,
         };
-        if e.swap(value, Relaxed) != value {
-            crate::cpu::invlpg(base.wrapping_add((i as u64) << 12));
-        }
+        set_window_entry(e, value, base.wrapping_add((i as u64) << 12), stale);
     }
 }
 
@@ -428,12 +441,13 @@ pub fn set_guest_gdt(cpu: usize, frames: &[Mfn]) {
 static EMPTY: AtomicU64 = AtomicU64::new(0);
 
 /// Sets one page of this CPU's LDT window, `None` to empty it.
-pub fn set_guest_ldt_page(cpu: usize, page: usize, frame: Option<Mfn>) {
+pub fn set_guest_ldt_page(cpu: usize, page: usize, frame: Option<Mfn>, stale: Stale) {
     let base = crate::desc::window(u32::try_from(cpu).unwrap_or(0)).wrapping_add(16 << 12);
     let Some(l1) = walk_l1(base) else { return };
     let value = frame.map_or(0, |m| m.0 << 12 | PRESENT | RW | ACCESSED | DIRTY | NX);
-    if page < 16 && entry(l1, slot(base, 1).wrapping_add(page)).swap(value, Relaxed) != value {
-        crate::cpu::invlpg(base.wrapping_add((page as u64) << 12));
+    if page < 16 {
+        let e = entry(l1, slot(base, 1).wrapping_add(page));
+        set_window_entry(e, value, base.wrapping_add((page as u64) << 12), stale);
     }
 }
 

@@ -60,10 +60,11 @@ pub trait Env {
     ///
     /// Called with interrupts off and frame locks held: waiting CPUs answer through
     /// [`Relax::relax`].
-    fn flush(&self, whose: Caches, since: Option<u32>);
+    fn flush(&self, whose: Caches, since: Option<u64>);
 
-    /// The flush clock now. Read after the entry was taken out of its table.
-    fn flush_stamp(&self) -> u32;
+    /// The flush clock now: it advances with each flush, and never turns back. Read after the entry
+    /// was taken out of its table.
+    fn flush_stamp(&self) -> u64;
 
     /// Whether the 512 descriptors in a frame are all ones that a guest may load. Nobody can
     /// write them during the call.

@@ -36,11 +36,11 @@ impl Env for One {
     fn mmio_access(&self, _: DomId, _: Mfn) -> Access {
         Access::None
     }
-    fn flush(&self, _: Caches, since: Option<u32>) {
+    fn flush(&self, _: Caches, since: Option<u64>) {
         assert_eq!(since, Some(7), "the last use's stamp is not to be seen");
         self.flushes.fetch_add(1, Ordering::Relaxed);
     }
-    fn flush_stamp(&self) -> u32 {
+    fn flush_stamp(&self) -> u64 {
         7
     }
     fn check_descriptors(&self, _: Mfn) -> bool {

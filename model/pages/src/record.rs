@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! idle, writable or free         page table (moving, partial or in use)
-//! bit  0..=31  flush stamp       bit  0..=9   entries that hold references (a prefix)
-//!          32  STAMPED                    10  PENDING: the entry after them gave its reference
+//! bit  0..=54  flush stamp       bit  0..=9   entries that hold references (a prefix)
+//!          55  STAMPED                    10  PENDING: the entry after them gave its reference
 //!     56..=63  the heap's tag                 back, but its table is not yet wholly released
 //!                                         11  UNDO: an entry was refused, the way is back
 //!                                    32..=47  linear entries in this table
@@ -13,9 +13,12 @@
 use sync::atomic::{AtomicU64, Ordering};
 
 use crate::ENTRIES;
-use crate::bits::{low10, low32};
+use crate::bits::low10;
 
-const STAMPED: u64 = 1 << 32;
+const STAMPED: u64 = 1 << 55;
+/// The clock never wraps: this many flushes take a year at a thousand million in a second. Should
+/// it come so far all the same, later stamps are this one, and count as newer than any flush.
+const LAST_STAMP: u64 = STAMPED - 1;
 const TAG_SHIFT: u32 = 56;
 const PENDING: u64 = 1 << 10;
 const UNDO: u64 = 1 << 11;
@@ -55,15 +58,16 @@ pub(crate) struct Record(AtomicU64);
 
 impl Record {
     /// The flush clock when the last use (or the frame's last life) ended, if there was one.
-    pub(crate) fn stamp(&self) -> Option<u32> {
+    pub(crate) fn stamp(&self) -> Option<u64> {
         let w = self.0.load(Ordering::Acquire);
-        (w & STAMPED != 0).then_some(low32(w))
+        let stamp = w & LAST_STAMP;
+        (w & STAMPED != 0).then_some(if stamp == LAST_STAMP { u64::MAX } else { stamp })
     }
 
     /// Notes when the last use ended.
     #[inline]
-    pub(crate) fn set_stamp(&self, stamp: u32) {
-        self.0.store(STAMPED | u64::from(stamp), Ordering::Release);
+    pub(crate) fn set_stamp(&self, stamp: u64) {
+        self.0.store(STAMPED | stamp.min(LAST_STAMP), Ordering::Release);
     }
 
     /// Forgets everything.
@@ -135,5 +139,28 @@ impl Record {
     pub(crate) fn linear(&self) -> (u64, u64) {
         let w = self.0.load(Ordering::Relaxed);
         ((w & ENTRIES_MASK) >> 32, (w & USES_MASK) >> 48)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_kept_whole_long_after_the_clock_has_passed_32_bits() {
+        let record = Record::default();
+        assert_eq!(record.stamp(), None);
+        for stamp in [1, 1 << 32, (1 << 54) + 3] {
+            record.set_stamp(stamp);
+            record.set_tag(0xa5);
+            assert_eq!((record.stamp(), record.tag()), (Some(stamp), 0xa5));
+        }
+    }
+
+    #[test]
+    fn a_stamp_that_does_not_fit_is_newer_than_every_flush() {
+        let record = Record::default();
+        record.set_stamp(1 << 60);
+        assert_eq!((record.stamp(), record.tag()), (Some(u64::MAX), 0));
     }
 }

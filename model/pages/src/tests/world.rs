@@ -54,7 +54,7 @@ pub const REMEMBERED: usize = 64;
 #[derive(Debug, Default)]
 pub struct Cpu {
     pub base: Option<(Mfn, DomId)>,
-    flushed_at: u32,
+    flushed_at: u64,
     may_hold: HashSet<DomId>,
     pub cached: Vec<Cached>,
 }
@@ -69,7 +69,7 @@ pub struct World {
     io: fn(Mfn) -> Access,
     /// How often each frame has been given to somebody.
     lives: Vec<AtomicU32>,
-    clock: AtomicU32,
+    clock: AtomicU64,
     pub flushes: AtomicU32,
     pub cpus: Vec<Mutex<Cpu>>,
     pub freed: Mutex<Vec<(Mfn, DomId)>>,
@@ -94,7 +94,7 @@ pub fn machine_of(ram: Vec<bool>, io: fn(Mfn) -> Access) -> Machine {
         lives: ram.iter().map(|_| AtomicU32::new(0)).collect(),
         ram,
         io,
-        clock: AtomicU32::new(1),
+        clock: AtomicU64::new(1),
         flushes: AtomicU32::new(0),
         cpus: (0..2).map(|_| Mutex::default()).collect(),
         freed: Mutex::default(),
@@ -132,7 +132,7 @@ impl Env for World {
     fn mmio_access(&self, _: DomId, mfn: Mfn) -> Access {
         (self.io)(mfn)
     }
-    fn flush(&self, whose: Caches, since: Option<u32>) {
+    fn flush(&self, whose: Caches, since: Option<u64>) {
         for cpu in &self.cpus {
             let mut cpu = cpu.lock().unwrap();
             let stale = since.is_none_or(|s| cpu.flushed_at <= s);
@@ -145,7 +145,7 @@ impl Env for World {
             }
         }
     }
-    fn flush_stamp(&self) -> u32 {
+    fn flush_stamp(&self) -> u64 {
         self.clock.load(Ordering::SeqCst)
     }
     fn check_descriptors(&self, mfn: Mfn) -> bool {
