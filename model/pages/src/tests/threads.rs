@@ -2,9 +2,12 @@
 
 use abi::{DomId, Mfn};
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use super::recount::{self, Tokens};
 use super::world::*;
-use crate::{Budget, Ctx, Deferred, Env, Kind, Mode, Pte, Stage, Stop};
+use crate::{Budget, Ctx, Deferred, Env, Kind, Mode, Pte, Reason, Stage, Stop};
 
 /// A small generator, so that a failure can be had again by its seed.
 struct Dice(u64);
@@ -183,4 +186,50 @@ fn one_life(pages: &Machine, mfn: Mfn, dom: DomId) {
         }
     }
     std::thread::yield_now();
+}
+
+/// Two vCPUs bring it about step by step. Table 2 stops on its way back from a refusal, half way
+/// through its entry for table 1; 1 ends that life and is a root half way out of use when 2 is
+/// taken up again, under the lock of table 3, whose last use is that root's.
+#[test]
+fn a_table_taken_up_again_leaves_alone_what_its_entry_has_become_at_another_level() {
+    let (child, table, upper) = (Mfn(1), Mfn(2), Mfn(3));
+    let pages = machine();
+    (1..=12).for_each(|m| pages.assign(Mfn(m), D1).unwrap());
+    let to = |mfn: Mfn| Pte::new(mfn, RW).0;
+    pages.env().poke(child, 1, to(Mfn(10)));
+    pages.env().poke(table, 1, to(child));
+    pages.env().poke(table, 2, to(Mfn(10)));
+    let snap = |mfn| pages.env().frame(mfn).unwrap().snapshot();
+    // Enough for the child and the refusal (10 is writable), not for the way back.
+    assert_eq!(pages.pin(table, D1, Kind::L2, &mut Budget::new(600)), Err(Stop::Again));
+    assert!(snap(table).partial && snap(child).partial);
+    // The other vCPU ends the child's life as a level 1 table, and makes a root of it.
+    let mut b = Budget::unlimited();
+    pages.pin(child, D1, Kind::L1, &mut b).unwrap();
+    assert!(pages.unpin(child, D1, &mut b).unwrap().is_none());
+    pages.env().poke(child, 1, to(upper));
+    pages.pin(child, D1, Kind::L4, &mut b).unwrap();
+    let mut tokens = Tokens::default();
+    tokens.deferred.extend(pages.unpin(child, D1, &mut Budget::new(100)).unwrap());
+    assert!(snap(child).partial && snap(child).kind == Kind::L4);
+    assert_eq!((snap(upper).kind, snap(upper).uses), (Kind::L3, 1));
+    recount::check(&pages, &tokens);
+    // A CPU that waits for itself must not hold up the test.
+    let (done, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (ctx, b) = (Ctx::own(D1), &mut Budget::unlimited());
+        let got = pages.update_entry(ctx, upper, 1, to(table), Mode::Normal, b);
+        done.send((got, pages)).unwrap();
+    });
+    let waited = end.recv_timeout(Duration::from_secs(60));
+    let (got, pages) = waited.expect("the CPU waits for a table that it has locked itself");
+    assert!(matches!(got, Err(Stop::Refused(Reason::Invalid { .. }))), "{got:?}");
+    recount::check(&pages, &tokens);
+    give_back(&pages, tokens);
+    recount::check(&pages, &Tokens::default());
+    for m in 1..=12 {
+        let now = pages.env().frame(Mfn(m)).unwrap().snapshot();
+        assert_eq!((now.uses, now.references), (0, 1), "{m}");
+    }
 }
