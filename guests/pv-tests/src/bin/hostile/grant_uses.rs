@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     test("grant-for-devices", for_devices),
     test("grant-replace", replace),
     test("grant-batches", batches),
+    test("grant-batch-places", batch_places),
     test("grant-swap", swap),
     test("grant-version-two", version_two),
     test("grant-parts", parts),
@@ -179,6 +180,74 @@ fn batches() -> Outcome {
     expect("the marks", i64::from(flags(9)), 1)?;
     expect("none at all", grants::batch::<Map>(0, &mut []), 0)?;
     window.close();
+    Ok(())
+}
+
+/// Requests of one batch that go to and fro between two level 1 tables, with places among them
+/// that are none: each takes effect where it says, whatever the one before it was about.
+fn batch_places() -> Outcome {
+    grants::install()?;
+    let (one, two) = (window(300), window(301));
+    let pages = [0; 6].map(|_| memory::page());
+    for (gref, page) in (9..).zip(&pages) {
+        grant(gref, 1, domid(), page.mfn());
+    }
+    let by_entry = (one.l1.mfn() << 12) + 3 * 8;
+    let places = [
+        (one.va, HOST, 0),
+        (two.va + 4096, HOST, 0),
+        (one.va + 0x2000, HOST, 0),
+        // No table there, though one nearby; the hypervisor's; the other's, by its entry.
+        (one.va + (1 << 21), HOST, -1),
+        (0xffff_8300_0000_0000, HOST, -1),
+        (by_entry, HOST | BY_ENTRY, 0),
+        (two.va, HOST, 0),
+        (two.va + (1 << 21), HOST, -1),
+        (one.va + 0x4000, HOST, 0),
+    ];
+    let mut maps = places.map(|(host_addr, flags, _)| Map {
+        host_addr,
+        flags,
+        dom: domid(),
+        status: 99,
+        ..Map::default()
+    });
+    let good = || (0..places.len()).filter(|&n| places[n].2 == 0);
+    good().zip(9..).for_each(|(n, gref)| maps[n].gref = gref);
+    places.iter().zip(&mut maps).filter(|(p, _)| p.2 != 0).for_each(|(_, map)| map.gref = 9);
+    expect("mapping", grants::batch(0, &mut maps), 0)?;
+    for (map, (.., status)) in maps.iter().zip(places) {
+        expect("each map has its answer", i64::from(map.status), status)?;
+    }
+    let frames = |w: &memory::Window| [0, 1, 2, 3, 4].map(|n| memory::mfn_in(w.l1.read(n)));
+    let [a, b, c, d, e, f] = pages.map(|page| page.mfn());
+    holds("those of the one are there", frames(&one) == [a, 0, c, d, f])?;
+    holds("those of the other are there", frames(&two) == [e, b, 0, 0, 0])?;
+    let mut unmaps = maps.map(|m| Unmap {
+        host_addr: m.host_addr,
+        handle: m.handle,
+        status: 99,
+        ..Unmap::default()
+    });
+    let bad = |n: &usize| places[*n].2 != 0;
+    // One that is in the one window, asked for where the other has its own.
+    let instead = (0..places.len()).find(bad).unwrap_or(0);
+    (unmaps[instead].host_addr, unmaps[instead].handle) = (two.va + 0x4000, maps[8].handle);
+    expect("unmapping", grants::batch(1, &mut unmaps), 0)?;
+    for (n, op) in unmaps.iter().enumerate() {
+        let wanted = match places[n].2 {
+            0 => 0,
+            _ if n == instead => -1,
+            _ => -4,
+        };
+        expect("each unmap has its answer", i64::from(op.status), wanted)?;
+    }
+    holds("all are gone", frames(&one) == [0; 5] && frames(&two) == [0; 5])?;
+    for gref in 9..15 {
+        expect("the marks", i64::from(flags(gref)), 1)?;
+    }
+    one.close();
+    two.close();
     Ok(())
 }
 
