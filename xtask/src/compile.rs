@@ -18,6 +18,7 @@ const PACKAGE: &str = "image";
 /// That program.
 const PROGRAM: &str = "ferroxen";
 const COMPILE_LIMIT: Duration = Duration::from_secs(1800);
+const STRIP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Arguments of `build`.
 #[derive(clap::Args, Clone, Default)]
@@ -33,8 +34,10 @@ pub struct Args {
 
 /// What `build` leaves under `target/dist`.
 pub struct Dist {
-    /// As linked; QEMU's `-kernel` starts it.
+    /// QEMU's `-kernel` starts it. Without what only debuggers read.
     pub elf: PathBuf,
+    /// The same with that: types and line numbers.
+    pub debug: PathBuf,
     /// The same, compressed, for boot loaders.
     pub gz: PathBuf,
     /// `address name` lines, sorted by address.
@@ -46,6 +49,7 @@ impl Dist {
         let dir = paths::dist();
         Self {
             elf: dir.join("ferroxen.elf"),
+            debug: dir.join("ferroxen.debug"),
             gz: dir.join("ferroxen.gz"),
             syms: dir.join("ferroxen.syms"),
         }
@@ -55,7 +59,7 @@ impl Dist {
 /// Runs `build`.
 pub fn main(args: &Args) -> Result<()> {
     let dist = build(args)?;
-    for path in [&dist.elf, &dist.gz, &dist.syms] {
+    for path in [&dist.elf, &dist.gz, &dist.syms, &dist.debug] {
         let size = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?.len();
         println!("{:>9} bytes  {}", size, path.display());
     }
@@ -72,7 +76,8 @@ pub fn build(args: &Args) -> Result<Dist> {
     let table = symbols::table(&bytes)?;
     symbols::embed(&mut bytes, &table)?;
     fs::write(&dist.syms, symbols::text(&table)).context("write the symbols")?;
-    replace(&dist.elf, &bytes)?;
+    replace(&dist.debug, &bytes)?;
+    strip(&dist.debug, &dist.elf)?;
     replace(&dist.gz, &gzip(&bare(&bytes)?)?)?;
     Ok(dist)
 }
@@ -188,6 +193,15 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packer.write_all(bytes).context("compress the hypervisor")?;
     packer.finish().context("compress the hypervisor")
+}
+
+/// Leaves out what only debuggers read; symbols stay.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    let beside = to.with_extension("new");
+    let mut command = Command::new("objcopy");
+    command.arg("--strip-debug").arg(from).arg(&beside);
+    process::run(&mut command, STRIP_LIMIT, "leave out what debuggers read")?;
+    fs::rename(&beside, to).with_context(|| format!("rename to {}", to.display()))
 }
 
 /// Writes beside, then renames: a QEMU that still has the old file open keeps it whole.

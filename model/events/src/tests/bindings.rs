@@ -22,6 +22,7 @@ fn ports_are_given_out_from_one_upwards_and_the_lowest_free_one_again() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "goes through all of 131,072 ports")]
 fn the_limit_of_ports_holds_in_either_abi() {
     let mut d = Domain::new(1, 1, 3, 1);
     for _ in 0..3 {
