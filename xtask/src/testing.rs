@@ -15,6 +15,7 @@ use crate::cells::Form;
 use crate::image::{Recipe, Toolstack};
 use crate::qemu::guests;
 use crate::qemu::tests::{self, Test, World};
+use crate::qemu::userland::scripts;
 use crate::suite::Suite;
 use crate::{cells, compile, mutants, paths, process, setup, userland};
 
@@ -39,6 +40,9 @@ pub struct Args {
     /// tools, and what it prints compared.
     #[arg(long)]
     cells: bool,
+    /// With --cells: only compare what they printed when they last ran.
+    #[arg(long, requires = "cells")]
+    again: bool,
     /// Test another hypervisor: a file, or `reference` to try the tests themselves.
     #[arg(long)]
     hypervisor: Option<String>,
@@ -88,10 +92,10 @@ impl Score {
 }
 
 /// The four cells, told as tests.
-fn four_cells(form: Form, show: bool, score: &mut Score) {
+fn four_cells(run: impl FnOnce() -> Result<cells::Verdicts>, score: &mut Score) {
     println!("== the four cells");
     let start = Instant::now();
-    match cells::run(form, show) {
+    match run() {
         Ok(verdicts) => {
             for (name, result) in verdicts {
                 report(&name, start.elapsed(), &result);
@@ -114,7 +118,8 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let mut score = Score::default();
     if args.cells {
-        four_cells(Form::Whole, args.show, &mut score);
+        let whole = || cells::run(Form::Whole, args.show);
+        four_cells(|| if args.again { cells::compare_again() } else { whole() }, &mut score);
         return score.end();
     }
     if !args.qemu_only && args.filter.is_none() {
@@ -123,7 +128,7 @@ pub fn main(args: &Args) -> Result<()> {
     if !args.host_only {
         in_qemu(args, &mut score);
         if args.filter.is_none() && args.hypervisor.is_none() {
-            four_cells(Form::Short, args.show, &mut score);
+            four_cells(|| cells::run(Form::Short, args.show), &mut score);
         }
     }
     score.end()
@@ -271,8 +276,11 @@ fn world(other: Option<&str>, show: bool) -> Result<World> {
     };
     guests::build()?;
     let programs = guests::in_dom0()?;
-    let programs: Vec<(&str, &[u8])> =
+    let mut programs: Vec<(&str, &[u8])> =
         programs.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let scripts =
+        scripts().map(|script| (format!("etc/dom0/{}.sh", script.file), script.text.as_bytes()));
+    programs.extend(scripts.iter().map(|(path, text)| (path.as_str(), *text)));
     let own = userland::build()?;
     let name = format!("{}-tests", anchors.suite);
     let recipe = Recipe {

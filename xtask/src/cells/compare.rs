@@ -170,7 +170,7 @@ impl Scrub {
         let rules = [
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
             (r"(/local/domain/|/libxl/|/backend/v(?:bd|if)/)[1-9][0-9]*", "${1}N"),
-            (r"Domain [1-9][0-9]*:", "Domain N:"),
+            (r"([Dd]omain )[1-9][0-9]*", "${1}N"),
             // A row of xl list: the domain's number, its momentary state, its time.
             (
                 r"^(\S+) +[1-9]\d*( +\d+ +\d+ +)[r-][b-]([p-][s-][c-][d-]) +\d+\.\d",

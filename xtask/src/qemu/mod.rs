@@ -9,6 +9,7 @@ pub mod machine;
 pub mod robustness;
 pub mod scenario;
 pub mod tests;
+pub mod userland;
 
 pub use console::Console;
 pub use machine::Machine;

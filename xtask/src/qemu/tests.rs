@@ -12,6 +12,7 @@ use super::guests::{self, GuestTest};
 use super::machine::hypervisor_args;
 use super::{Console, Machine, console::HYPERVISOR_FATAL};
 use crate::anchors::Anchors;
+use crate::cells::Transcript;
 use crate::image::Images;
 use crate::paths;
 use crate::support::evidence;
@@ -52,6 +53,23 @@ enum Kind {
     Dom0 { cpus: u32 },
     Guest(Box<GuestTest>),
     Boot(Boot),
+    Script(Script),
+}
+
+/// A script of `xtask/image` that runs in dom0 with our tools and prints sentences, each of which
+/// counts as a test of its own (see `image/cells.sh`).
+#[derive(Clone, Copy)]
+pub struct Script {
+    /// What it is about; its log is called so.
+    pub name: &'static str,
+    /// Its name in dom0's folder of scripts.
+    pub file: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// How many sentences it prints.
+    pub sentences: usize,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
 /// One boot of dom0 that answers several questions in order, each counted as a test of its own.
@@ -104,6 +122,10 @@ impl Test {
         Self::of(boot.name.to_owned(), Kind::Boot(boot))
     }
 
+    pub(super) fn script(script: Script) -> Self {
+        Self::of(script.name.to_owned(), Kind::Script(script))
+    }
+
     fn of(name: String, kind: Kind) -> Self {
         Self { name, kind, shows: &[] }
     }
@@ -140,6 +162,7 @@ impl Test {
         let start = Instant::now();
         let result = match &self.kind {
             Kind::Boot(boot) => return run_boot(boot, world, tell),
+            Kind::Script(script) => return run_script(script, world, tell),
             Kind::Function(run) => run(world, &self.name),
             Kind::Dom0 { cpus } => dom0_reaches_user_space(world, &self.name, *cpus),
             Kind::Guest(test) => guest_program(world, test),
@@ -150,7 +173,7 @@ impl Test {
     /// CPUs of the host that it keeps busy.
     pub fn weight(&self) -> u32 {
         match &self.kind {
-            Kind::Function(_) | Kind::Boot(_) => 1,
+            Kind::Function(_) | Kind::Boot(_) | Kind::Script(_) => 1,
             Kind::Dom0 { cpus } => (*cpus).min(2),
             Kind::Guest(test) => test.cpus.min(2),
         }
@@ -177,6 +200,7 @@ pub fn all() -> Result<Vec<Test>> {
     tests.extend(super::guest::tests());
     tests.extend(super::hostile::tests());
     tests.extend(super::robustness::tests());
+    tests.extend(super::userland::scripts().map(Test::script));
     Ok(tests)
 }
 
@@ -219,6 +243,41 @@ fn run_boot(boot: &Boot, world: &World, tell: &mut dyn FnMut(Verdict)) {
     }
     let result = console.and_then(|mut console| world.power_off(&mut console));
     verdict(ends(boot), result);
+}
+
+/// Boots once, runs the script and tells each of its sentences.
+fn run_script(script: &Script, world: &World, tell: &mut dyn FnMut(Verdict)) {
+    let mut start = Instant::now();
+    let mut verdict = |name: String, result| {
+        tell(Verdict { name, time: start.elapsed(), result });
+        start = Instant::now();
+    };
+    let transcript = match transcript(script, world) {
+        Ok(transcript) => transcript,
+        Err(error) => return verdict(script.name.to_owned(), Err(error)),
+    };
+    let count = transcript.sentences.len();
+    for (step, sentence, failed) in transcript.sentences {
+        let result = failed.map_or(Ok(()), |why| Err(anyhow::anyhow!("{why}")));
+        verdict(format!("{}: {step}: {sentence}", script.name), result);
+    }
+    let all = (count == script.sentences)
+        .then_some(())
+        .with_context(|| format!("{count} sentences, not {}", script.sentences));
+    verdict(format!("{}: all is asked", script.name), all);
+}
+
+fn transcript(script: &Script, world: &World) -> Result<Transcript> {
+    let mut machine = world.dom0();
+    machine.kernel_args += &format!(" DOM0_DO={} TOOLS=rust", script.file);
+    let mut console = world.start(&machine, script.name)?;
+    let (begin, end) =
+        (format!("dom0: begin {}\n", script.file), format!("dom0: end {}", script.file));
+    console.expect(&begin, BOOT)?;
+    let found = console.expect(&format!(r"(?s)(.*){end} rc=(\d+)\n"), script.limit)?;
+    ensure!(found[2] == "0", "the script ended with code {}", found[2]);
+    console.wait_end(END)?;
+    Ok(Transcript::read(&found[1]))
 }
 
 impl World {
