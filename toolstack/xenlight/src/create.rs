@@ -84,6 +84,7 @@ pub fn create_from(
     supported(config)?;
     let config = complete(cx, config)?;
     let request = steps::request(cx, &config, options)?;
+    refuse_soon(cx, &config, request.memory_kib, options)?;
     // The kernel is read and unpacked before others are made to wait.
     let filling = match contents {
         Contents::Kernel => {
@@ -116,6 +117,23 @@ pub fn create_from(
         Ok(created) => Ok(created),
         Err(error) => Err(take_back(cx, domid, error)),
     }
+}
+
+/// Says no to a guest that is too large before its kernel is unpacked, which takes seconds. Whether
+/// there is room is asked again when nobody else creates.
+fn refuse_soon(
+    cx: &mut Context,
+    config: &DomainConfig,
+    memory_kib: u64,
+    options: &Options,
+) -> Result<(), CreateError> {
+    if free::check(cx, config, memory_kib).is_ok() {
+        return Ok(());
+    }
+    // What a killed tool left behind may be what lacks.
+    let _lock = Lock::take(Path::new(&cx.host.lockfile), options.lock_limit)?;
+    cleanup::run(cx);
+    free::check(cx, config, memory_kib)
 }
 
 /// Removes what there is of a guest that could not be created.

@@ -37,20 +37,30 @@ pub fn free_kib(cx: &Context) -> Result<u64, sys::Error> {
     Ok(pages.saturating_sub(info.outstanding_pages).saturating_mul(4))
 }
 
-/// Sees to it that there is enough, by domain 0's ballooning where that is allowed.
-pub(super) fn make_room(
-    cx: &mut Context,
+/// How there can be enough for a guest.
+enum Room {
+    /// There is.
+    Enough,
+    /// Domain 0 gives some of its `has_kib` up and keeps `target_kib`.
+    Balloon { has_kib: u64, target_kib: u64 },
+}
+
+/// Says no where there is not enough, and domain 0 cannot make room either; changes nothing.
+pub(super) fn check(
+    cx: &Context,
     config: &DomainConfig,
     memory_kib: u64,
 ) -> Result<(), CreateError> {
-    let needed = needed_kib(memory_kib, config.max_vcpus);
-    let free = free_kib(cx).map_err(CreateError::Xen)?;
-    if free >= needed {
-        return Ok(());
+    plan(cx, config, memory_kib).map(drop)
+}
+
+fn plan(cx: &Context, config: &DomainConfig, memory_kib: u64) -> Result<Room, CreateError> {
+    let needed_kib = needed_kib(memory_kib, config.max_vcpus);
+    let free_kib = free_kib(cx).map_err(CreateError::Xen)?;
+    if free_kib >= needed_kib {
+        return Ok(Room::Enough);
     }
-    let refuse = |free, dom0| {
-        Err(CreateError::NoMemory { memory_kib, needed_kib: needed, free_kib: free, dom0 })
-    };
+    let refuse = |dom0| Err(CreateError::NoMemory { memory_kib, needed_kib, free_kib, dom0 });
     let info = cx.xen.domain_info(0).map_err(CreateError::Xen)?;
     let has_kib = info.map_or(0, |info| info.pages.saturating_mul(4));
     let may = match cx.host.autoballoon {
@@ -62,20 +72,34 @@ pub(super) fn make_room(
         }
     };
     if !may {
-        return refuse(free, Dom0::Fixed { has_kib });
+        return refuse(Dom0::Fixed { has_kib });
     }
-    let lacking = needed.saturating_sub(free);
-    let target = has_kib.saturating_sub(lacking);
-    if target < DOM0_LEAST_KIB {
-        return refuse(free, Dom0::TooSmall { has_kib, least_kib: DOM0_LEAST_KIB });
+    let target_kib = has_kib.saturating_sub(needed_kib.saturating_sub(free_kib));
+    if target_kib < DOM0_LEAST_KIB {
+        return refuse(Dom0::TooSmall { has_kib, least_kib: DOM0_LEAST_KIB });
     }
-    if memory::set_target(cx, 0, target).is_err() {
-        return refuse(free, Dom0::Fixed { has_kib });
+    Ok(Room::Balloon { has_kib, target_kib })
+}
+
+/// Sees to it that there is enough, by domain 0's ballooning where that is allowed.
+pub(super) fn make_room(
+    cx: &mut Context,
+    config: &DomainConfig,
+    memory_kib: u64,
+) -> Result<(), CreateError> {
+    let Room::Balloon { has_kib, target_kib } = plan(cx, config, memory_kib)? else {
+        return Ok(());
+    };
+    let needed_kib = needed_kib(memory_kib, config.max_vcpus);
+    let refuse =
+        |free_kib, dom0| Err(CreateError::NoMemory { memory_kib, needed_kib, free_kib, dom0 });
+    let mut last = free_kib(cx).map_err(CreateError::Xen)?;
+    if memory::set_target(cx, 0, target_kib).is_err() {
+        return refuse(last, Dom0::Fixed { has_kib });
     }
-    let mut last = free;
     let enough = wait::poll(BALLOON_LIMIT, || {
         last = free_kib(cx).unwrap_or(last);
-        (last >= needed).then_some(())
+        (last >= needed_kib).then_some(())
     });
     match enough {
         Some(()) => Ok(()),
