@@ -148,7 +148,7 @@ pub fn set_wall_clock(seconds: u64, nanos: u64, system_time: u64) {
     }
 }
 
-/// Tells a new domain the wall clock.
+/// Tells a domain the wall clock: when it is made, and when its first vCPU gets its registers.
 pub fn init_wall_clock(d: &Domain) {
     write_wall_clock(d);
 }

@@ -54,6 +54,11 @@ pub fn set_context(caller: &Caller, d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
             crate::context::set(&v, context)?;
         }
         v.online.store(context.flags & VGCF_ONLINE != 0, Release);
+        if c.vcpu == 0 {
+            // Builders clear the shared page before this call, and a restored guest asks it for the
+            // time at once.
+            crate::time::init_wall_clock(d);
+        }
         Ok(Reply::Nothing)
     })
 }
