@@ -11,7 +11,7 @@ state() {
     ls -d /sys/class/net/vif* 2>/dev/null
     ls /var/lib/xen 2>/dev/null
     xl info | grep -E '^(free_memory|outstanding_claims)'
-    ps | grep -c '[x]l '
+    ps | grep -v timeout | grep -c '[x]l '
 }
 # wrong WHAT CAUSE CURE COMMAND...: the command fails within five seconds, names cause and cure.
 wrong() {
@@ -25,8 +25,8 @@ wrong() {
     echo "rc=$rc after $took s" >>/tmp/said
     bad=0
     [ $rc != 0 ] && [ $rc -lt 126 ] && [ $took -le 5 ] || bad=1
-    grep -qE "$cause" /tmp/said || { bad=1; echo "no word of: $cause" >>/tmp/said; }
-    grep -qE "$cure" /tmp/said || { bad=1; echo "no word of: $cure" >>/tmp/said; }
+    grep -qE -e "$cause" /tmp/said || { bad=1; echo "no word of: $cause" >>/tmp/said; }
+    grep -qE -e "$cure" /tmp/said || { bad=1; echo "no word of: $cure" >>/tmp/said; }
     state >/tmp/state.after
     diff /tmp/state.before /tmp/state.after >>/tmp/said || bad=1
     sentence $bad "$what"
