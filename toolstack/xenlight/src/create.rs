@@ -94,15 +94,7 @@ pub fn create_from(
     };
     let lock = Lock::take(Path::new(&cx.host.lockfile), options.lock_limit)?;
     cleanup::run(cx);
-    unique(cx, &config)?;
-    let users = devices::Users::find(cx)?;
-    let mut images = Vec::new();
-    for disk in &config.disks {
-        images.extend(block::check(disk, &users, vm_path(&config).as_deref())?);
-    }
-    for (devid, vif) in config.vifs.iter().enumerate() {
-        network::check(cx, vif, u32::try_from(devid).unwrap_or(u32::MAX))?;
-    }
+    let (users, images) = ask(cx, &config, request.memory_kib)?;
     free::make_room(cx, &config, request.memory_kib)?;
     let uuid = config.uuid.unwrap_or_default().to_string();
     let mut journal = Journal::begin(&cx.paths.run, &uuid, &config.name)?;
@@ -119,21 +111,41 @@ pub fn create_from(
     }
 }
 
-/// Says no to a guest that is too large before its kernel is unpacked, which takes seconds. Whether
-/// there is room is asked again when nobody else creates.
+/// Everything that the host may say no to, without changing anything: the name, the disks, the
+/// bridges, the memory. Answers who uses which disk, and the images that this guest will.
+fn ask(
+    cx: &mut Context,
+    config: &DomainConfig,
+    memory_kib: u64,
+) -> Result<(devices::Users, Vec<devices::Image>), CreateError> {
+    unique(cx, config)?;
+    let users = devices::Users::find(cx)?;
+    let mut images = Vec::new();
+    for disk in &config.disks {
+        images.extend(block::check(disk, &users, vm_path(config).as_deref())?);
+    }
+    for (devid, vif) in config.vifs.iter().enumerate() {
+        network::check(cx, vif, u32::try_from(devid).unwrap_or(u32::MAX))?;
+    }
+    free::check(cx, config, memory_kib)?;
+    Ok((users, images))
+}
+
+/// Says no before the kernel is unpacked, which takes seconds. All is asked again when nobody else
+/// creates.
 fn refuse_soon(
     cx: &mut Context,
     config: &DomainConfig,
     memory_kib: u64,
     options: &Options,
 ) -> Result<(), CreateError> {
-    if free::check(cx, config, memory_kib).is_ok() {
+    if ask(cx, config, memory_kib).is_ok() {
         return Ok(());
     }
-    // What a killed tool left behind may be what lacks.
+    // What a killed tool left behind may be in the way.
     let _lock = Lock::take(Path::new(&cx.host.lockfile), options.lock_limit)?;
     cleanup::run(cx);
-    free::check(cx, config, memory_kib)
+    ask(cx, config, memory_kib).map(drop)
 }
 
 /// Removes what there is of a guest that could not be created.

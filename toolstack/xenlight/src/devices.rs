@@ -9,7 +9,7 @@ mod sharing;
 mod teardown;
 
 pub use error::DeviceError;
-pub use images::{Attached, attached};
+pub use images::{Attached, Image, attached};
 pub use sharing::{User, Users};
 pub use teardown::{Force, Found, destroy_all, devices_of, remove};
 
