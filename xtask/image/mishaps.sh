@@ -65,6 +65,7 @@ head -c 100 /dev/zero >/tmp/zeros; wrong "a save file of zeros" 'zeros' 'save' x
 echo "@@ a guest that is there already"
 sed -e 's/GUEST_IP=10.77.0.2/GUEST_IP=10.77.0.2 quiet/' pv.cfg >first.cfg
 xl create first.cfg >/tmp/said 2>&1; sentence $? "the guest is created"
+retry 900 grep -q 'guest: ready' /var/log/xen/console/guest-pv1.log >/tmp/said 2>&1; sentence $? "it boots"
 wrong "a name in use" 'pv1' 'in use|exists|another name|already' xl create pv.cfg
 sed 's/pv1/pv2/; s/77:00:02/77:00:03/' pv.cfg >/tmp/bad.cfg
 wrong "a disk in use" 'disk\.img.*pv1|pv1.*disk\.img|in use' 'w!|read-only|shared|share' xl create /tmp/bad.cfg
@@ -73,8 +74,8 @@ wrong "a device that is attached already" 'xvda' 'already|exists|in use' xl bloc
 wrong "a device that is not attached" 'xvdq' 'block-list|no |not ' xl block-detach pv1 xvdq
 wrong "more memory than the guest may have" 'pv1|250' 'maxmem|mem-max|most|static' xl mem-set pv1 250
 wrong "a vCPU that it has not" '5' 'vcpu|vCPU|VCPU' xl vcpu-pin pv1 5 0
-wrong "more vCPUs than it has" '9' 'maxvcpus|most|max' xl vcpu-set pv1 9
-wrong "a file system that is full" '/full' 'No space|space' sh -c 'mkdir -p /full && mount -t tmpfs -o size=1m none /full; xl save pv1 /full/saved; rc=$?; umount /full; exit $rc'
+wrong "more vCPUs than it has" '9' 'maxvcpus|most|max' xl vcpu-set -i pv1 9
+wrong "a file system that is full" '/full' 'No space|free there' sh -c 'mkdir -p /full && mount -t tmpfs -o size=1m none /full; xl save pv1 /full/saved; rc=$?; umount /full; exit $rc'
 xl list pv1 | grep -qE ' [r-][b-]---- ' ; sentence $? "the guest runs on after a save that failed"
 retry 100 ping -c 1 -W 1 10.77.0.2 >/tmp/said 2>&1; sentence $? "it answers pings"
 xl save pv1 /tmp/saved >/tmp/said 2>&1; sentence $? "the guest is saved"
