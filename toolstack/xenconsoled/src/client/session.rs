@@ -305,7 +305,10 @@ impl<'a> Session<'a> {
             return;
         }
         let Some(path) = self.link.read(&self.node) else {
-            if self.link.is_connected() && !find::exists(&mut self.link, self.options.domid) {
+            // The toolstack takes a console's nodes away before the domain's others, and tells of no later
+            // step here. Only a store that was started anew may not have them yet.
+            let gone = !reconnected || !find::exists(&mut self.link, self.options.domid);
+            if self.link.is_connected() && gone {
                 self.leaving = Some((Instant::now() + LAST_WORDS, Left::DomainGone));
                 self.lost = None;
             }

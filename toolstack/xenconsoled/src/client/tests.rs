@@ -191,6 +191,17 @@ fn a_domain_that_goes_ends_it_after_its_last_words() {
 }
 
 #[test]
+fn a_console_that_is_taken_away_before_its_domain_ends_it_too() {
+    let (store, pty) = store();
+    let mut user = User::terminal();
+    let left = session(&store, &mut user, LIMIT, |_, _| {
+        store.remove(&format!("{HOME}/console"));
+        drop(pty);
+    });
+    assert_eq!(left.unwrap(), Left::DomainGone);
+}
+
+#[test]
 fn a_new_daemons_terminal_is_attached_to_by_itself() {
     let (store, first) = store();
     let mut user = User::terminal();
