@@ -62,7 +62,14 @@ impl Client {
         for path in paths() {
             match Connection::open(&path, REQUEST_LIMIT) {
                 Ok(connection) => return Ok(Self::new(connection)),
-                Err(errno) => tried.push((path, errno)),
+                Err(errno) => {
+                    tried.push((path, errno));
+                    // A socket that nobody serves: the daemon was here and is gone. The kernel's
+                    // device would be silent, as it asks the same daemon.
+                    if errno == rustix::io::Errno::CONNREFUSED {
+                        break;
+                    }
+                }
             }
         }
         Err(Error::NoDaemon { tried })

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::options::{Kind, Options};
 
 /// How long a domain's terminal may take to appear.
-pub const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(3);
 
 /// Why there is no terminal.
 #[derive(Debug, thiserror::Error)]
