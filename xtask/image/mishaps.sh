@@ -100,7 +100,7 @@ wrong "a shutdown without it" 'xenstored' 'start|run|systemctl' xl shutdown pv1
 wrong "the store's client without it" 'xenstored|xenstore' 'xenstored|running' xenstore-ls
 xenstored --pid-file /run/xenstored.pid >/tmp/said 2>&1; sentence $? "it starts again"
 retry 50 xenstore-read /local/domain/0/name >/tmp/said 2>&1; sentence $? "it has what it had"
-umount /proc/xen; mv /dev/xen/privcmd /dev/xen/hidden
+mv /dev/xen/privcmd /dev/xen/hidden; mount -t tmpfs none /proc/xen
 wrong "a system that is not Xen" 'privcmd' 'Xen|modprobe' xl list
-mv /dev/xen/hidden /dev/xen/privcmd; mount -t xenfs none /proc/xen
+umount /proc/xen; mv /dev/xen/hidden /dev/xen/privcmd
 exit 0

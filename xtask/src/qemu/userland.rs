@@ -12,7 +12,7 @@ pub fn scripts() -> [Script; 2] {
             name: "mishaps",
             file: "mishaps",
             text: include_str!("../../image/mishaps.sh"),
-            sentences: 50,
+            sentences: 48,
             limit: Duration::from_secs(900),
         },
         Script {
