@@ -62,6 +62,8 @@ pub struct Start {
     foreground: bool,
     paused: bool,
     unwatched: bool,
+    /// Without the line that says who watches.
+    quiet: bool,
 }
 
 impl Start {
@@ -72,6 +74,7 @@ impl Start {
             foreground: parsed.flag("F"),
             paused: parsed.flag("p"),
             unwatched: parsed.flag("e"),
+            quiet: parsed.flag("q"),
         }
     }
 
@@ -82,6 +85,7 @@ impl Start {
             foreground: false,
             paused: parsed.flag("p"),
             unwatched: parsed.flag("e"),
+            quiet: false,
         }
     }
 }
@@ -104,7 +108,12 @@ pub fn start(
         monitor: watcher,
         ..Options::default()
     };
-    let domid = make(session, &options)?.domid;
+    let Created { domid, monitor } = make(session, &options)?;
+    if let Some(process) = monitor
+        && !how.quiet
+    {
+        output::error(&format!("Daemon running with PID {process}\n"));
+    }
     if session.globals.verbose > 0 || parsed.flag("d") {
         session.say(&format!("domain {domid} is made"));
     }
