@@ -19,7 +19,7 @@ pub fn scripts() -> [Script; 2] {
             name: "killed tools",
             file: "killed",
             text: include_str!("../../image/killed.sh"),
-            sentences: 31,
+            sentences: 28,
             limit: Duration::from_secs(1200),
         },
     ]
