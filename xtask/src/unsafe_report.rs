@@ -153,7 +153,8 @@ fn with_figures(text: &str, report: &Report) -> Option<String> {
     let written: usize = others.iter().map(|row| row.counts.written()).sum();
     let lines: usize = others.iter().map(|row| row.code_lines).sum();
     table += &format!("| the other {} | {written} | | | | 0 | {lines} |\n\n", others.len());
-    table += &format!("`{MACHINE}/` has {:.1} % of the lines.\n", report.machine_share);
+    table +=
+        &format!("`{MACHINE}/` has {:.1} % of the hypervisor's lines.\n", report.machine_share);
     Some(format!("{head}{BEGIN}{table}{END}{tail}"))
 }
 
