@@ -171,6 +171,7 @@ impl Scrub {
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
             (r"(/local/domain/|/libxl/|/backend/v(?:bd|if)/)[1-9][0-9]*", "${1}N"),
             (r"([Dd]omain )[1-9][0-9]*", "${1}N"),
+            (r"(mfn 0x)[0-9a-f]+", "${1}N"),
             // A row of xl list: the domain's number, its momentary state, its time.
             (
                 r"^(\S+) +[1-9]\d*( +\d+ +\d+ +)[r-][b-]([p-][s-][c-][d-]) +\d+\.\d",
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_rule_is_a_pattern_and_the_list_is_well_formed() {
-        assert_eq!(Scrub::new().rules.len(), 15);
+        assert_eq!(Scrub::new().rules.len(), 16);
         assert!(listed().is_ok());
     }
 

@@ -28,9 +28,9 @@ const SCRIPT: &str = include_str!("../../image/cells.sh");
 /// For the whole script, on two busy CPUs.
 const LIMIT: Duration = Duration::from_secs(1500);
 
-/// How often a cell is run at most, and what a shell says of a program that died of a memory fault.
+/// How often a cell is run at most, and what is said of a program that died of a memory fault.
 const RUNS: u32 = 3;
-const FAULT: &str = "Segmentation fault";
+const FAULTS: [&str; 2] = ["Segmentation fault", "Fatal glibc error"];
 
 /// One of the four.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Prepared {
         loop {
             left -= 1;
             let text = self.run(cell, show)?;
-            if cell.reference && left > 0 && text.contains(FAULT) {
+            if cell.reference && left > 0 && FAULTS.iter().any(|said| text.contains(said)) {
                 println!("cell {}: a program died of a memory fault; once more", cell.name());
                 continue;
             }
