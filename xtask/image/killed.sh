@@ -42,7 +42,7 @@ try "it has the guests" retry 50 xenstore-read "/local/domain/$(xl domid g4)/nam
 try "guests work on" all works
 try "guests answer pings" all pings
 try "a guest's own requests are answered" sh -c 'xl mem-set g1 112; retry 100 sh -c "xl list g1 | tail -n 1 | grep -q \" 112 \""'
-try "a second disk is attached" sh -c 'cp g1.img second.img; xl block-attach g2 file:/root/second.img,xvdb,w'
+try "a second disk is attached" sh -c 'cp g1.img second.img; xl block-attach g2 file:/root/second.img,xvdb,w && retry 100 sh -c "xl block-list g2 | grep -q \"^51728 .* 4 \""'
 try "and detached" xl block-detach g2 xvdb
 
 echo "@@ xenconsoled killed"

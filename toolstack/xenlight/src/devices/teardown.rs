@@ -112,6 +112,9 @@ pub fn destroy_all(cx: &mut Context, domid: u16) -> Vec<DeviceError> {
     problems
 }
 
+/// When a backend that is to close is asked a second time.
+const SECOND_REQUEST: Duration = Duration::from_secs(3);
+
 /// Takes one device away.
 ///
 /// # Errors
@@ -120,16 +123,14 @@ pub fn remove(cx: &mut Context, device: &Found, force: Force) -> Result<(), Devi
     let state = cx.store.try_read(&format!("{}/state", device.backend))?;
     let connected = state.as_deref().and_then(State::parse) >= Some(State::CONNECTED);
     if force == Force::Now || !connected {
-        cut(cx, device)?;
-        wait_closed(cx, device, BACKEND_LIMIT)?;
+        cut_off(cx, device)?;
         return clean(cx, device);
     }
     close_backend(cx, device)?;
     match wait_closed(cx, device, BACKEND_LIMIT) {
         Ok(()) => clean(cx, device),
         Err(DeviceError::Backend { .. }) if force == Force::AfterLimit => {
-            cut(cx, device)?;
-            wait_closed(cx, device, BACKEND_LIMIT)?;
+            cut_off(cx, device)?;
             clean(cx, device)
         }
         Err(DeviceError::Backend { .. }) => {
@@ -139,6 +140,17 @@ pub fn remove(cx: &mut Context, device: &Found, force: Force) -> Result<(), Devi
         }
         Err(other) => Err(other),
     }
+}
+
+/// Takes the guest's end away and waits for the backend's.
+fn cut_off(cx: &mut Context, device: &Found) -> Result<(), DeviceError> {
+    cut(cx, device)?;
+    if wait_closed(cx, device, SECOND_REQUEST).is_ok() {
+        return Ok(());
+    }
+    // A backend that was just connecting has written that over the request to close.
+    close_backend(cx, device)?;
+    wait_closed(cx, device, BACKEND_LIMIT)
 }
 
 /// Asks a backend to close; the guest's end follows.
