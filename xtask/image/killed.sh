@@ -56,7 +56,7 @@ echo "@@ monitors killed"
 pkill -9 -f 'xl monitor' 2>/dev/null || kill -9 $(ps | sed -n 's/^ *\([0-9]*\) .*xl.* monitor .*/\1/p')
 try "guests work on" all works
 try "xl doctor notices" sh -c 'xl doctor | grep -i monitor'
-try "a guest is shut down all the same" sh -c 'xl shutdown -w g1 || true; xl destroy g1 2>/dev/null; until-gone g1'
+try "a guest is shut down all the same" sh -c 'xl shutdown -w g1 && xl destroy g1 && until-gone g1'
 try "the others are destroyed" sh -c 'for n in 2 3 4; do xl destroy g$n || exit 1; done'
 try "a new one is made and runs" sh -c 'xl create tiny.cfg && until-gone tiny 120'
 
