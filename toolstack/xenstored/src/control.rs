@@ -224,10 +224,11 @@ impl Server {
 
     fn memory_report(&self) -> String {
         let mut report = format!(
-            "clients {}, domains {}, generation {}\n",
+            "clients {}, domains {}, generation {}, work {}\n",
             self.clients.len(),
             self.domains.len(),
-            self.tree.clock()
+            self.tree.clock(),
+            self.work
         );
         for domid in self.holdings.domains() {
             let held = self.holdings.get(domid);
