@@ -9,6 +9,10 @@ use abi::CpuId;
 /// How much less virtual time a unit must have had to be preferred to one that likes the CPU.
 const SOFT_RESISTANCE: u64 = 2_000_000;
 
+/// How much less virtual time a unit must have had to be taken to a CPU from the one that has its
+/// tables and data in its caches.
+pub(crate) const MOVE_RESISTANCE: u64 = 500_000;
+
 /// What a CPU is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -109,32 +113,39 @@ impl Queue {
         if !self.online().contains(cpu) {
             return None;
         }
-        let limit = stays.filter(|u| !u.yielded.get()).map(|u| u.vtime.get());
-        let mut best: Option<(Handle, &Unit)> = None;
+        let limit = stays.filter(|u| !u.yielded.get()).map_or(u64::MAX, |u| u.vtime.get());
+        let mut best: Option<(u64, Handle, &Unit)> = None;
         let mut at = self.waiting.first();
         while let Some((handle, unit)) = at.and_then(|h| Some((h, vcpus.unit(h)?))) {
             at = List::after(unit);
             let vtime = unit.vtime.get();
-            let too_late = limit.is_some_and(|l| vtime >= l);
-            let worse = best.is_some_and(|(_, b)| {
-                vtime > b.vtime.get().saturating_add(SOFT_RESISTANCE) || b.prefers(cpu)
-            });
-            if too_late || worse {
+            let moved = vtime.saturating_add(if unit.is_cold(cpu) { MOVE_RESISTANCE } else { 0 });
+            let rank = moved.saturating_add(if unit.prefers(cpu) { 0 } else { SOFT_RESISTANCE });
+            let least = best.map_or(u64::MAX, |(rank, ..)| rank);
+            if vtime >= limit.min(least) {
                 break;
             }
-            if !unit.may_run_on(cpu) || (best.is_some() && !unit.prefers(cpu)) {
+            let later = moved >= limit || rank >= least;
+            if later || !unit.may_run_on(cpu) || self.is_awaited(unit) {
                 continue;
             }
             if !Self::has_quota(vcpus, handle, unit, now) {
                 self.park(vcpus, handle, unit);
                 continue;
             }
-            if let Some((other, other_unit)) = best {
+            if let Some((_, other, other_unit)) = best {
                 Self::return_quota(vcpus, other, other_unit);
             }
-            best = Some((handle, unit));
+            best = Some((rank, handle, unit));
         }
-        best.map(|(handle, _)| handle)
+        best.map(|(_, handle, _)| handle)
+    }
+
+    /// Whether an idle CPU was told of the unit and is about to pick: were another to take it first,
+    /// both would load tables that they do not have.
+    fn is_awaited(&self, unit: &Unit) -> bool {
+        let told = self.slot(CpuId(unit.told.get()));
+        told.is_some_and(|slot| slot.tickled && slot.running.is_none())
     }
 
     fn return_quota<V: Vcpus>(vcpus: &V, handle: Handle, unit: &Unit) {
@@ -227,7 +238,8 @@ impl Queue {
             if !self.slots().any(|s| idles(&s)) {
                 return None;
             }
-            if self.slots().any(|s| idles(&s) && unit.may_run_on(s.cpu)) {
+            let helps = |s: &Slot| idles(s) && unit.may_run_on(s.cpu);
+            if !self.is_awaited(unit) && self.slots().any(|s| helps(&s)) {
                 return match self.tickle(vcpus, unit, now) {
                     Next::Kick(cpu) => Some(cpu),
                     Next::Nothing | Next::Rehome => None,

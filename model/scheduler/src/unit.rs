@@ -72,6 +72,8 @@ pub struct Unit {
     pub(crate) yielded: Flag,
     /// Where it runs, or ran last.
     pub(crate) cpu: Word,
+    /// The CPU that was last told that it waits.
+    pub(crate) told: Word,
     /// What it has received, in nanoseconds at the default weight.
     pub(crate) vtime: Long,
     /// Up to when that is booked, while it runs.
@@ -118,6 +120,7 @@ impl Unit {
             paused: Flag::new(false),
             yielded: Flag::new(false),
             cpu: Word::new(NONE),
+            told: Word::new(NONE),
             vtime: Long::new(0),
             charged: Long::new(now),
             started: Long::new(now),
@@ -134,7 +137,7 @@ impl Unit {
     /// Makes it as new, for another vCPU. Only while it is in no queue.
     pub fn reset(&self, now: u64) {
         debug_assert!(self.home().is_none(), "a unit in use is made as new");
-        for word in [&self.next, &self.prev, &self.cpu, &self.pin] {
+        for word in [&self.next, &self.prev, &self.cpu, &self.told, &self.pin] {
             word.set(NONE);
         }
         self.set_place(Place::Off);
@@ -171,6 +174,11 @@ impl Unit {
     pub fn last_cpu(&self) -> Option<CpuId> {
         let cpu = self.cpu.get();
         (cpu != NONE).then_some(CpuId(cpu))
+    }
+
+    /// Whether another CPU has its tables and data in its caches.
+    pub(crate) fn is_cold(&self, cpu: CpuId) -> bool {
+        self.last_cpu().is_some_and(|last| last != cpu)
     }
 
     /// Whether it wants a CPU: neither blocked nor paused.

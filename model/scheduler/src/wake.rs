@@ -1,6 +1,7 @@
 //! What makes units runnable or not, and which CPU is told.
 
 use crate::cpuset::CpuSet;
+use crate::pick::MOVE_RESISTANCE;
 use crate::queue::{Next, Queue, Slot};
 use crate::unit::{Handle, Place, Unit, Vcpus};
 use abi::CpuId;
@@ -204,18 +205,21 @@ impl Queue {
         if let Some(slot) = self.slot_mut(cpu) {
             slot.tickled = true;
         }
+        unit.told.set(cpu.0);
         Next::Kick(cpu)
     }
 
     /// How well a CPU suits a unit that waits: larger is better; `None` if it has better to do.
     fn suits<V: Vcpus>(vcpus: &V, unit: &Unit, slot: Slot, now: u64) -> Option<(u8, u64)> {
-        let warm = u8::from(unit.cpu.get() == slot.cpu.0);
+        let cold = unit.is_cold(slot.cpu);
         let liked = u8::from(unit.prefers(slot.cpu)).wrapping_mul(2);
         let Some(running) = slot.running else {
-            return Some((4u8.wrapping_add(liked).wrapping_add(warm), 0));
+            return Some((4u8.wrapping_add(liked).wrapping_add(u8::from(!cold)), 0));
         };
         let (other, share) = (vcpus.unit(running)?, vcpus.share(running)?);
-        let ahead = Self::vtime_at(other, share.weight(), now).checked_sub(unit.vtime.get())?;
+        let resistance = if cold { MOVE_RESISTANCE } else { 0 };
+        let vtime = unit.vtime.get().saturating_add(resistance);
+        let ahead = Self::vtime_at(other, share.weight(), now).checked_sub(vtime)?;
         (ahead > 0).then_some((0, ahead))
     }
 }

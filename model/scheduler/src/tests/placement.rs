@@ -1,7 +1,7 @@
 //! Where units run: affinity, pins, several queues, CPUs that come and go.
 
 use super::machine::{Behaviour, MS, Machine};
-use crate::{CpuSet, Handle, Next};
+use crate::{CpuSet, Handle, Next, Vcpus};
 use abi::{CpuId, Errno};
 use proptest::prelude::*;
 
@@ -42,6 +42,81 @@ fn a_woken_vcpu_goes_back_to_the_cpu_it_knows_if_that_is_idle() {
     m.wake(v);
     m.run(1);
     assert_eq!(m.unit(v).on_cpu(), Some(CpuId(2)));
+}
+
+/// Two vCPUs that have each run on a CPU of their own: the first, 0, runs; the second, 1, sleeps.
+fn a_pair(m: &mut Machine) -> [Handle; 2] {
+    let pair = [hog(m), hog(m)];
+    for (n, &v) in pair.iter().enumerate() {
+        pin_to(m, v, &[n as u32]);
+        m.wake(v);
+    }
+    m.run(MS);
+    pair.iter().for_each(|&v| pin_to(m, v, &[0, 1]));
+    m.on(pair[1], |q, t, v, now| q.block(t, v, now));
+    m.run(MS);
+    assert_eq!(m.running(), [Some(pair[0]), None]);
+    pair
+}
+
+#[test]
+fn one_whose_own_cpu_was_told_of_it_is_not_taken_by_one_that_becomes_idle_first() {
+    let mut m = Machine::new(1, 2);
+    let [first, second] = a_pair(&mut m);
+    let (now, t) = (m.now, &m.table);
+    let q = &mut m.queues[0];
+    assert_eq!(q.wake(t, second, now), Next::Kick(CpuId(1)));
+    assert_eq!(q.block(t, first, now), Next::Kick(CpuId(0)));
+    let idle = q.pick(t, CpuId(0), now);
+    assert_eq!((idle.next, idle.left, idle.kick), (None, Some(first), None));
+    assert_eq!(q.pick(t, CpuId(1), now).next, Some(second));
+}
+
+#[test]
+fn one_whose_cpu_finds_better_work_is_offered_to_the_others() {
+    let mut m = Machine::new(1, 2);
+    let [first, second] = a_pair(&mut m);
+    let third = hog(&mut m);
+    pin_to(&mut m, third, &[1]);
+    let (now, t) = (m.now, &m.table);
+    let q = &mut m.queues[0];
+    assert_eq!(q.wake(t, second, now), Next::Kick(CpuId(1)));
+    assert_eq!(q.wake(t, third, now), Next::Nothing);
+    assert_eq!(q.block(t, first, now), Next::Kick(CpuId(0)));
+    assert_eq!(q.pick(t, CpuId(0), now).next, None);
+    // The third may run only there, and it has had less.
+    t.units[second.0 as usize].vtime.set(t.units[third.0 as usize].vtime.get() + 600_000);
+    let picked = q.pick(t, CpuId(1), now);
+    assert_eq!((picked.next, picked.kick), (Some(third), Some(CpuId(0))));
+    assert_eq!(q.pick(t, CpuId(0), now).next, Some(second));
+}
+
+#[test]
+fn a_cpu_prefers_one_that_it_knows_unless_another_waits_for_much_longer() {
+    for (lead, known_first) in [(400_000, true), (600_000, false)] {
+        let mut m = Machine::new(1, 2);
+        let [stranger, known] = a_pair(&mut m);
+        m.on(stranger, |q, t, v, now| q.block(t, v, now));
+        let others = [hog(&mut m), hog(&mut m)];
+        for (n, &v) in others.iter().enumerate() {
+            pin_to(&mut m, v, &[n as u32]);
+            m.wake(v);
+        }
+        m.run(MS);
+        assert_eq!(m.running(), others.map(Some));
+        let (now, t) = (m.now, &m.table);
+        let q = &mut m.queues[0];
+        for (v, vtime) in [(stranger, 1 << 40), (known, (1 << 40) + lead)] {
+            let _ = q.wake(t, v, now);
+            let unit = t.unit(v).unwrap();
+            q.waiting.remove(t, unit);
+            unit.vtime.set(vtime);
+            q.waiting.insert(t, v, unit);
+        }
+        let _ = q.block(t, others[1], now);
+        let expected = if known_first { known } else { stranger };
+        assert_eq!(q.pick(t, CpuId(1), now).next, Some(expected));
+    }
 }
 
 #[test]
