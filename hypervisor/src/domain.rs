@@ -94,6 +94,8 @@ pub struct Domain {
     pub debugger: AtomicBool,
     /// `XEN_CPUID_TSC_MODE_*`, as the tools set it.
     pub tsc_mode: AtomicU32,
+    /// How often its counter was set: once by its creation, once more by each restore.
+    pub tsc_incarnation: AtomicU32,
     /// What the control tools set.
     pub control: crate::control::Control,
 }
@@ -284,6 +286,7 @@ impl Domain {
             permissions: Lock::new(crate::permission::Permissions::new(c.privileged)),
             debugger: AtomicBool::new(false),
             tsc_mode: AtomicU32::new(0),
+            tsc_incarnation: AtomicU32::new(0),
             control: crate::control::Control::new(c.settings),
         })
     }

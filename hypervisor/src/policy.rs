@@ -69,7 +69,7 @@ pub fn cpuid(v: &Vcpu, leaf: u32, subleaf: u32) -> [u32; 4] {
         tsc_mode: v.domain.tsc_mode.load(Relaxed),
         guest_khz: khz,
         host_khz: khz,
-        incarnation: 0,
+        incarnation: v.domain.tsc_incarnation.load(Relaxed),
         tsc_offset: 0,
         tsc_to_system_mul: scale.map_or(0, |s| s.mul_frac),
         tsc_shift: scale.map_or(0, |s| s.shift),

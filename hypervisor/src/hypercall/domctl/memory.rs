@@ -52,7 +52,8 @@ pub fn hypercall_init(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     Ok(Reply::Nothing)
 }
 
-/// `XEN_DOMCTL_getpageframeinfo3`: which of the frames are page tables, and pinned.
+/// `XEN_DOMCTL_getpageframeinfo3`: which of the frames are page tables, and pinned. Those that are
+/// not the domain's, or only lent to it (shared information, grant tables), are none of its memory.
 pub fn page_types(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let g: GetPageFrameInfo3 = part(u)?;
     if g.num > MAX_FRAMES {
@@ -67,6 +68,10 @@ pub fn page_types(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
 }
 
 fn page_type(d: &Domain, mfn: Mfn) -> u32 {
+    let state = frames::frame(mfn).map(|f| f.snapshot());
+    if state.is_some_and(|s| s.shared) {
+        return PFINFO_XTAB;
+    }
     let Some(page) = pages().get(mfn, d.id) else { return PFINFO_XTAB };
     let level = match pages().kind_of(&page).level() {
         Some(Level::L1) => PFINFO_L1TAB,
@@ -75,8 +80,8 @@ fn page_type(d: &Domain, mfn: Mfn) -> u32 {
         Some(Level::L4) => abi::domctl::PFINFO_L4TAB,
         None => PFINFO_NOTAB,
     };
-    let pinned = frames::frame(mfn).is_some_and(|f| f.snapshot().pinned);
     pages().put(page);
+    let pinned = state.is_some_and(|s| s.pinned);
     if pinned && level != PFINFO_NOTAB { level | PFINFO_LPINTAB } else { level }
 }
 

@@ -68,7 +68,7 @@ fn on_domain(caller: &Caller, cmd: DomctlCmd, d: &Arc<Domain>, u: &mut [u64; 16]
         DomctlCmd::DESTROYDOMAIN [EINVAL] => run::destroy(caller, d),
         DomctlCmd::PAUSEDOMAIN [EINVAL EOVERFLOW] => run::pause(caller, d),
         DomctlCmd::UNPAUSEDOMAIN [EINVAL] => run::unpause(d),
-        DomctlCmd::SENDTRIGGER [ENOSYS ESRCH] => run::trigger(d, u),
+        DomctlCmd::SENDTRIGGER [EINVAL ENOSYS ESRCH] => run::trigger(d, u),
         DomctlCmd::RESUMEDOMAIN [EINVAL] => run::resume(caller, d),
         DomctlCmd::MAX_VCPUS [EINVAL ENOMEM] => create::max_vcpus(caller, d, u),
         DomctlCmd::MAX_MEM [] => memory::max_mem(d, u),

@@ -3,7 +3,7 @@
 use super::{Answer, Reply, not_own, part};
 use crate::domain::{Domain, Life};
 use crate::hypercall::{Caller, Stop};
-use abi::domctl::{SENDTRIGGER_NMI, SendTrigger};
+use abi::domctl::{SENDTRIGGER_NMI, SENDTRIGGER_POWER, SENDTRIGGER_SLEEP, SendTrigger};
 use abi::{Errno, VcpuId};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -38,10 +38,12 @@ pub fn resume(caller: &Caller, d: &Arc<Domain>) -> Answer {
 /// `XEN_DOMCTL_sendtrigger`: an NMI for one of its vCPUs. PV guests have no buttons.
 pub fn trigger(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let t: SendTrigger = part(u)?;
-    if t.trigger != SENDTRIGGER_NMI {
-        return Err(Errno::ENOSYS.into());
-    }
     let v = d.vcpu(VcpuId(t.vcpu)).ok_or(Errno::ESRCH)?;
+    match t.trigger {
+        SENDTRIGGER_NMI => {}
+        SENDTRIGGER_POWER | SENDTRIGGER_SLEEP => return Err(Errno::EINVAL.into()),
+        _ => return Err(Errno::ENOSYS.into()),
+    }
     v.nmi_pending.store(true, Release);
     crate::schedule::kick(&v);
     Ok(Reply::Nothing)

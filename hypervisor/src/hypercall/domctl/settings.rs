@@ -85,7 +85,7 @@ pub fn get_tsc(d: &Arc<Domain>, u: &mut [u64; 16]) -> Answer {
     let info = TscInfo {
         tsc_mode: d.tsc_mode.load(Relaxed),
         gtsc_khz: host_khz(),
-        incarnation: 0,
+        incarnation: d.tsc_incarnation.load(Relaxed),
         pad: 0,
         elapsed_nsec: crate::time::now(),
     };
@@ -109,6 +109,8 @@ pub fn set_tsc(caller: &Caller, d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
         _ => return Err(Errno::EOPNOTSUPP.into()),
     }
     d.tsc_mode.store(t.tsc_mode, Relaxed);
+    // The caller names the one before; a domain that nobody set is in none.
+    d.tsc_incarnation.store(t.incarnation.wrapping_add(1), Relaxed);
     Ok(Reply::Nothing)
 }
 

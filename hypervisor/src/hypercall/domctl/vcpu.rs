@@ -119,16 +119,17 @@ pub fn set_affinity(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     Ok(Reply::Nothing)
 }
 
-/// `XEN_DOMCTL_getvcpuaffinity`.
+/// `XEN_DOMCTL_getvcpuaffinity`, of the CPUs that there can be.
 pub fn get_affinity(d: &Arc<Domain>, u: &[u64; 16]) -> Answer {
     let a: VcpuAffinity = part(u)?;
     let v = find(d, a.vcpu)?;
     let (hard, soft) = crate::schedule::affinity(&v);
+    let there = u64::MAX.checked_shr(cpus::online().bits().leading_zeros()).unwrap_or(0);
     if a.flags & VCPUAFFINITY_HARD != 0 {
-        write_bitmap(&a.cpumap_hard, hard.bits())?;
+        write_bitmap(&a.cpumap_hard, hard.bits() & there)?;
     }
     if a.flags & VCPUAFFINITY_SOFT != 0 {
-        write_bitmap(&a.cpumap_soft, soft.bits())?;
+        write_bitmap(&a.cpumap_soft, soft.bits() & there)?;
     }
     Ok(Reply::Nothing)
 }

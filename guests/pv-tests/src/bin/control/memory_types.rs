@@ -20,10 +20,11 @@ fn pages() -> Outcome {
     let ask = |cmd, words: &[u64]| domctl(cmd, id, words).0;
 
     let data = puppet.data_frame(4);
-    let mut list = [puppet.frames[0], puppet.frames[1], puppet.frames[3], data, 1 << 39];
+    let lent = pv_runtime::domctl::shared_info(id).unwrap_or(0);
+    let mut list = [puppet.frames[0], puppet.frames[1], puppet.frames[3], data, lent, 1 << 39];
     let result = ask(61, &[list.len() as u64, addr_mut(&mut list)]);
-    // The top table is pinned; the last frame is none of its.
-    let types = [0xc000_0000, 0x3000_0000, 0x1000_0000, 0, 0xf000_0000];
+    // The top table is pinned; one page is only lent to it, and the last frame is none of its.
+    let types = [0xc000_0000, 0x3000_0000, 0x1000_0000, 0, 0xf000_0000, 0xf000_0000];
     a.works(TYPES, expect("asking", result, 0).and(holds("the types", list == types)));
     a.refuses(TYPES, ask(61, &[1025, addr_mut(&mut list)]), errno::E2BIG);
     a.refuses(TYPES, ask(61, &[1, NOWHERE]), errno::EFAULT);

@@ -102,6 +102,11 @@ fn affinities() -> Outcome {
     let ask = |cmd, domid, vcpu, flags, hard: u64, soft: u64, bits: u64| {
         domctl(cmd, domid, &[two(vcpu, flags), hard, bits, soft, bits]).0
     };
+    // Before anybody sets it: all CPUs that there are, and there are not 63.
+    let mut all = 0u64;
+    let asked = ask(25, id, 0, HARD, addr_mut(&mut all), NOWHERE, 64);
+    let few = holds("CPUs that there are", all & 1 != 0 && all >> 62 == 0);
+    a.step(expect("asking", asked, 0).and(few));
     let (mut hard, mut soft) = (1u64, 1u64);
     let result = ask(9, id, 0, HARD | SOFT, addr_mut(&mut hard), addr_mut(&mut soft), 64);
     let effective = expect("the CPUs that it may have", hard.cast_signed(), 1).and(expect(
