@@ -128,8 +128,19 @@ impl Xen {
     /// Maps the first `frames` frames of a domain's grant table (shared entries), making them if needed.
     ///
     /// # Errors
-    /// [`Error::Device`]: EOPNOTSUPP or ENOTTY, an old kernel; then see [`Xen::setup_grant_table`].
+    /// [`Error::Device`] and those of [`Xen::setup_grant_table`] and [`Xen::map_foreign`].
     pub fn map_grant_table(&self, domid: u16, frames: u32) -> Result<Mapping> {
+        match self.map_grant_resource(domid, frames) {
+            // A kernel before 4.18: the frames are made, then mapped as any.
+            Err(_) => {
+                let made = self.setup_grant_table(domid, frames)?;
+                self.map_foreign(domid, &made, Protection::ReadWrite)
+            }
+            mapped => mapped,
+        }
+    }
+
+    fn map_grant_resource(&self, domid: u16, frames: u32) -> Result<Mapping> {
         let resource = Resource {
             domid,
             kind: u32::from(RESOURCE_GRANT_TABLE),

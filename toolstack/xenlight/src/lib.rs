@@ -24,6 +24,7 @@ pub mod cpus;
 pub mod create;
 pub mod devices;
 pub mod dump;
+mod grants;
 pub mod hotplug;
 pub mod journal;
 pub mod life;

@@ -4,7 +4,6 @@
 //! that (creating it, the store, devices) is done as for a new guest.
 
 mod finish;
-mod grants;
 mod guest;
 mod memory;
 
@@ -15,12 +14,15 @@ use sys::{Policy, TscInfo, Xen};
 use xen_stream::libxc::{self, DomainKind, Record, Vcpu};
 use xen_stream::{Input, PAGE, file, libxl};
 
+use crate::grants::{self, Ring, SeedError};
 use crate::save::{Progress, vcpu};
 pub use guest::{GuestError, SaveFile};
 
 use finish::VcpuState;
 use memory::Memory;
 
+/// Where the daemons of the rings run.
+const DAEMONS: u16 = 0;
 /// vCPUs that a stream may have: what Xen allows a PV guest.
 const MAX_VCPUS: u32 = 8192;
 
@@ -329,7 +331,12 @@ impl<'a> State<'a> {
         progress.pages(memory.pfns(), memory.pfns());
         let shared_info = self.shared_info.ok_or(Error::Missing("the shared page"))?;
         let rings = finish::finish(self.xen, self.target, &memory, &shared_info, &self.vcpus)?;
-        grants::seed(self.xen, self.target.domid, &rings)?;
+        let ring = |frame| Ring { daemon: DAEMONS, frame };
+        let (console, store) = (ring(rings.console_gfn), ring(rings.store_gfn));
+        grants::seed(self.xen, self.target.domid, console, store).map_err(|error| match error {
+            SeedError::Table(source) => source.into(),
+            SeedError::Frame(mfn) => Error::RingFrame(mfn),
+        })?;
         Ok(rings)
     }
 }

@@ -1,15 +1,15 @@
 //! What a domain needs beside its memory's contents: the shared page, its first vCPU, its first grants.
 
-use abi::grant_table::{GTF_PERMIT_ACCESS, GrantEntryV1, RESERVED_CONSOLE, RESERVED_XENSTORE};
 use abi::pv::{VGCF_IN_KERNEL, VGCF_ONLINE};
 use abi::xen::LEGACY_MAX_VCPUS;
 use abi::{Mfn, Pfn, Port};
 use builder::layout::{Area, Layout};
 use builder::start_info::{self, Contents, Registers, Role, SIF_VIRT_P2M_4TOOLS};
 use sys::{Mapping, Protection, VcpuGuestContext, Xen};
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::FromZeros;
 
 use super::{BuildError, Prepared, Request};
+use crate::grants::{self, Ring, SeedError};
 
 /// Offset of `evtchn_upcall_mask` in a `vcpu_info`, and the latter's size.
 const UPCALL_MASK: usize = 1;
@@ -137,30 +137,14 @@ pub(super) fn seed_grants(
     place: &Place,
     request: &Request,
 ) -> Result<(), BuildError> {
-    let step = |what| move |source| BuildError::Call { domid, what, source };
-    let table = match xen.map_grant_table(domid, 1) {
-        Ok(table) => table,
-        // A kernel before 4.18: the frame is made, then mapped as any.
-        Err(_) => {
-            let frames =
-                xen.setup_grant_table(domid, 1).map_err(step("setting up its grant table"))?;
-            xen.map_foreign(domid, &frames, Protection::ReadWrite)
-                .map_err(step("mapping its grant table"))?
+    let console = Ring { daemon: request.console_domid, frame: place.console.0 };
+    let store = Ring { daemon: request.store_domid, frame: place.store.0 };
+    grants::seed(xen, domid, console, store).map_err(|error| match error {
+        SeedError::Table(source) => {
+            BuildError::Call { domid, what: "mapping its grant table", source }
         }
-    };
-    let entries = [
-        (RESERVED_CONSOLE, request.console_domid, place.console),
-        (RESERVED_XENSTORE, request.store_domid, place.store),
-    ];
-    for (gref, to, mfn) in entries {
-        let frame = u32::try_from(mfn.0).map_err(|_| BuildError::Inconsistent {
-            domid,
-            what: "a ring for a grant entry of 32 bits",
-            pfn: mfn.0,
-        })?;
-        let entry = GrantEntryV1 { flags: GTF_PERMIT_ACCESS, domid: to, frame };
-        let size = size_of::<GrantEntryV1>();
-        put(&table, usize::try_from(gref).unwrap_or(0).saturating_mul(size), entry.as_bytes());
-    }
-    Ok(())
+        SeedError::Frame(pfn) => {
+            BuildError::Inconsistent { domid, what: "a ring for a grant entry of 32 bits", pfn }
+        }
+    })
 }
