@@ -37,10 +37,10 @@ pub struct Args {
     /// Measure this one in place of ours: a file, or `none` to leave ours out.
     #[arg(long)]
     hypervisor: Option<String>,
-    /// All there is: three seeds, a run on two CPUs, memory by allocating until refused.
+    /// All there is: three seeds, each on two CPUs, too, memory by allocating until refused.
     #[arg(long)]
     full: bool,
-    /// A run on two CPUs.
+    /// Runs on two CPUs, too.
     #[arg(long)]
     pair: bool,
     /// Memory, by allocating until refused.
@@ -100,7 +100,8 @@ fn seeds(args: &Args) -> u32 {
 
 fn measure(args: &Args, anchors: &Anchors, lab: &Lab, subject: Subject) -> Result<Measured> {
     let runs = (1..=seeds(args)).map(|seed| lab.run(&subject, seed, 1)).collect::<Result<_>>()?;
-    let pair = (args.full || args.pair).then(|| lab.run(&subject, 1, PAIR)).transpose()?;
+    let on_two = if args.full || args.pair { seeds(args) } else { 0 };
+    let pair = (1..=on_two).map(|seed| lab.run(&subject, seed, PAIR)).collect::<Result<_>>()?;
     let memory = if args.full || args.memory {
         let log = lab.file(&subject, 1, 1, "memory.log");
         let found = if lab.reuse && log.exists() {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::boots::Subject;
-use super::counts::{Place, Row, Run, rows};
+use super::counts::{Place, Run, rows};
 use super::memory::Memory;
 use super::size::Sizes;
 
@@ -12,8 +12,8 @@ pub struct Measured {
     pub subject: Subject,
     /// One for each seed.
     pub runs: Vec<Run>,
-    /// On two CPUs.
-    pub pair: Option<Run>,
+    /// The same on two CPUs, if that was asked for.
+    pub pair: Vec<Run>,
     pub memory: Option<Memory>,
     pub sizes: Option<Sizes>,
     /// What it says at its boot about mitigations.
@@ -86,17 +86,13 @@ pub fn tables(all: &[Measured]) -> String {
     text += "On one CPU, by the hypervisor, for one operation (boot and creation: in all). A write of \
              CR3 flushes too; the flushes beside it are single pages, contexts and writes of CR4.\n";
     for place in [Place::Host, Place::Guest, Place::Whole] {
-        text += &events(all, place, &EVENTS[..3], |of, row, counter| {
-            Figure::of(of.runs.iter().map(|run| run.cost(row, counter)))
-        });
+        text += &events(all, place, &EVENTS[..3], |of| &of.runs);
     }
-    if all.iter().all(|of| of.pair.is_some()) {
-        text += "\n## Two CPUs\n\ndom0 and the guest with two vCPUs, one seed; what was measured of both. \
-                 IPIs are interrupts that a CPU sends.\n";
+    if all.iter().all(|of| !of.pair.is_empty()) {
+        text += "\n## Two CPUs\n\ndom0 and the guest with two vCPUs, the same seeds; what was measured of \
+                 both. IPIs are interrupts that a CPU sends.\n";
         for place in [Place::Host, Place::Guest, Place::Whole] {
-            text += &events(all, place, EVENTS, |of, row, counter| {
-                Figure::of(of.pair.iter().map(|run| run.cost(row, counter)))
-            });
+            text += &events(all, place, EVENTS, |of| &of.pair);
         }
     }
     text + &level0(all) + &sizes(all) + &memory(all) + &mitigations(all)
@@ -157,7 +153,7 @@ fn events(
     all: &[Measured],
     place: Place,
     shown: &[(&str, &[&str])],
-    figure: impl Fn(&Measured, Row, &str) -> Option<Figure>,
+    runs: impl Fn(&Measured) -> &[Run],
 ) -> String {
     let title = match place {
         Place::Host => "in dom0",
@@ -177,10 +173,10 @@ fn events(
         let mut known = true;
         for of in all {
             for (_, counters) in shown {
-                let sum: Option<f64> =
-                    counters.iter().map(|counter| Some(figure(of, row, counter)?.median)).sum();
-                known &= sum.is_some();
-                let _ = write!(line, " {} |", number(sum.unwrap_or_default()));
+                let sum = |run: &Run| counters.iter().map(|name| run.cost(row, name)).sum();
+                let figure = Figure::of(runs(of).iter().map(sum));
+                known &= figure.is_some();
+                let _ = write!(line, " {} |", figure.map_or_else(String::new, |f| f.text(1.0)));
             }
         }
         if known {
@@ -306,7 +302,7 @@ mod tests {
         Measured {
             subject: Subject { name, elf: "/none".into() },
             runs: texts.iter().map(|text| Run::parse(text).unwrap()).collect(),
-            pair: None,
+            pair: Vec::new(),
             memory: None,
             sizes: None,
             mitigations: Vec::new(),
