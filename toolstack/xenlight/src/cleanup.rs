@@ -8,7 +8,7 @@ use xl_config::Uuid;
 
 use crate::devices::{Attached, attached};
 use crate::journal::{self, Stage};
-use crate::{Context, life};
+use crate::{Context, life, save};
 
 /// Something that was left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Leftover {
         /// Loop devices that it attached and nobody uses.
         loops: Vec<Attached>,
     },
+    /// A guest whose saver was killed: it may be suspended.
+    HalfSaved(save::Abandoned),
     /// Nodes of a domain that the hypervisor does not know.
     Nodes {
         /// The number.
@@ -62,6 +64,12 @@ impl Leftover {
             Self::HalfCreated { domid: None, name, creator, .. } => {
                 format!("process {creator} was killed while it began to create {name}")
             }
+            Self::HalfSaved(found) => format!(
+                "domain {} was not saved to the end, and may be suspended: process {}, which saved \
+                 it, was killed",
+                found.domid(),
+                found.saver()
+            ),
             Self::Nodes { domid } => {
                 format!("the store has nodes of domain {domid}, which is gone")
             }
@@ -85,11 +93,12 @@ impl Leftover {
     }
 }
 
-/// Cleans up after creations whose tool was killed. Called at the beginning of each creation, under its
+/// Cleans up after creations and saves whose tool was killed. Called at the beginning of each creation, under its
 /// lock; what cannot be removed stays for `xl doctor` to tell.
 pub fn run(cx: &mut Context) -> Vec<Leftover> {
     let mut removed = Vec::new();
-    for leftover in half_created(cx) {
+    let saves = half_saved(cx);
+    for leftover in half_created(cx).into_iter().chain(saves) {
         if remove(cx, &leftover).is_ok() {
             removed.push(leftover);
         }
@@ -103,6 +112,7 @@ pub fn run(cx: &mut Context) -> Vec<Leftover> {
 /// The store's and the hypervisor's.
 pub fn find(cx: &mut Context) -> Result<Vec<Leftover>, life::LifeError> {
     let mut found = half_created(cx);
+    found.extend(half_saved(cx));
     let domains = life::names(cx)?;
     let alive = |domid: u16| domains.iter().any(|domain| domain.domid == domid);
     let mut numbers = Vec::new();
@@ -148,6 +158,13 @@ pub fn remove(cx: &mut Context, leftover: &Leftover) -> Result<(), life::LifeErr
             }
             remove_file(file)
         }
+        Leftover::HalfSaved(found) => match save::rescue(cx, found) {
+            Ok(_) => Ok(()),
+            Err(source) => {
+                let domid = found.domid();
+                Err(life::LifeError::Rescue { domid, source: Box::new(source) })
+            }
+        },
         Leftover::Nodes { domid } => destroy(cx, *domid),
         Leftover::Vm { path } => Ok(cx.store.rm(path)?),
         Leftover::Userdata { file, .. } => remove_file(file),
@@ -189,6 +206,11 @@ fn remove_file(file: &std::path::Path) -> Result<(), life::LifeError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Guests whose saver died.
+fn half_saved(cx: &Context) -> Vec<Leftover> {
+    save::abandoned(&cx.paths.run).into_iter().map(Leftover::HalfSaved).collect()
 }
 
 /// Guests whose creator died. One that was complete and had been let run is whole: only its journal is

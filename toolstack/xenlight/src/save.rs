@@ -9,6 +9,7 @@ pub(crate) mod p2m;
 mod progress;
 mod suspend;
 pub(crate) mod tables;
+mod under_way;
 pub(crate) mod vcpu;
 
 use std::io::Write;
@@ -23,6 +24,7 @@ pub use guest::{After, Options, Saved, guest};
 pub use p2m::P2mError;
 pub use progress::{Progress, Silent, Terminal};
 pub use suspend::{resume, suspend};
+pub use under_way::{Abandoned, Rescued, abandoned, abandoned_of, rescue};
 
 use p2m::Frames;
 
@@ -38,6 +40,17 @@ pub enum Error {
     /// A paused guest cannot suspend.
     #[error("domain {0} is paused, and cannot suspend: `xl unpause` it first")]
     Paused(u16),
+    /// Another process saves it.
+    #[error("domain {domid} is being saved already, by process {pid}")]
+    BeingSaved {
+        /// Which.
+        domid: u16,
+        /// Who.
+        pid: u32,
+    },
+    /// Its configuration forbids it.
+    #[error("domain {0} must not be saved: its configuration says nomigrate=1")]
+    NoMigrate(u16),
     /// Nobody has stored what the guest is.
     #[error(
         "domain {0} has no stored configuration; name its file as third word: xl save DOMAIN FILE CONFIG"

@@ -101,6 +101,15 @@ pub enum LifeError {
         /// What went wrong.
         problems: Vec<DeviceError>,
     },
+    /// It was being saved by a tool that was killed, and could not be let go on.
+    #[error("domain {domid} could not be let go on after its save was cut short")]
+    Rescue {
+        /// The domain.
+        domid: u16,
+        /// Why.
+        #[source]
+        source: Box<crate::save::Error>,
+    },
     /// A file of the domain's could not be removed.
     #[error("cannot remove {path}")]
     File {

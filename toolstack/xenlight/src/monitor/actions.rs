@@ -47,7 +47,7 @@ pub(super) fn preserve(
     say: Say<'_>,
 ) -> Result<DomainConfig, MonitorError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let name = format!("{}-{}", config.name, stamp(now));
+    let name = free_name(cx, &format!("{}-{}", config.name, stamp(now)))?;
     let uuid = derived_uuid(config.uuid.unwrap_or_default(), domid, now);
     let home = tree::domain_home(domid);
     let vm = format!("/vm/{uuid}");
@@ -69,6 +69,19 @@ pub(super) fn preserve(
     userdata::store(cx, domid, &kept)?;
     say(&format_args!("Domain {domid} is kept as {name}"));
     Ok(config.clone())
+}
+
+/// The name, or with a number where another guest has it: the stamp's minutes are long.
+fn free_name(cx: &mut Context, name: &str) -> Result<String, MonitorError> {
+    const MOST: u32 = 100;
+    let mut candidate = name.to_owned();
+    for number in 2..MOST {
+        match life::name_in_use(cx, &candidate) {
+            Err(life::LifeError::NameInUse { .. }) => candidate = format!("{name}-{number}"),
+            other => return other.map(|()| candidate).map_err(MonitorError::from),
+        }
+    }
+    Ok(candidate)
 }
 
 /// Dumps the guest's memory; that it does not work does not keep the guest from being restarted.

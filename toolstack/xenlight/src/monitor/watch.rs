@@ -1,16 +1,20 @@
 //! Waiting for a guest's end, however often the store's daemon is restarted meanwhile.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sys::ShutdownReason;
 
 use super::{MonitorError, Say};
 use crate::life::LifeError;
-use crate::{Context, ContextError};
+use crate::lock::{self, Lock};
+use crate::{Context, ContextError, save, wait};
 
 const TOKEN: &str = "xenlight-monitor";
 /// The store tells of each end; it is asked all the same, should it have been down just then.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(20);
+/// The same for one that is suspended: who saves it may be killed, which nobody tells of.
+const WHILE_SUSPENDED: Duration = Duration::from_secs(2);
 /// How long between attempts to reach a daemon that is gone.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -32,7 +36,7 @@ pub(super) fn until_end(
     say: Say<'_>,
 ) -> Result<End, MonitorError> {
     loop {
-        match watched(cx, domid) {
+        match watched(cx, domid, say) {
             Ok(end) => return Ok(end),
             Err(LifeError::Store(error)) if error.is_disconnected() || error.is_timed_out() => {
                 reconnect(cx, open, say);
@@ -42,33 +46,73 @@ pub(super) fn until_end(
     }
 }
 
-fn watched(cx: &mut Context, domid: u16) -> Result<End, LifeError> {
+fn watched(cx: &mut Context, domid: u16, say: Say<'_>) -> Result<End, LifeError> {
     // A watch of this connection that is there already stays.
     match cx.store.watch("@releaseDomain", TOKEN) {
         Err(error) if !error.is_exists() => return Err(error.into()),
         _ => {}
     }
     let end = loop {
-        if let Some(end) = end_of(cx, domid)? {
-            break end;
-        }
-        cx.store.next_event(AT_LEAST_EVERY)?;
+        match look(cx, domid)? {
+            Look::Ended(end) => break end,
+            Look::Runs => cx.store.next_event(AT_LEAST_EVERY)?,
+            Look::Suspended => {
+                rescue(cx, domid, say);
+                cx.store.next_event(WHILE_SUSPENDED)?
+            }
+        };
     };
     cx.store.unwatch("@releaseDomain", TOKEN)?;
     Ok(end)
 }
 
-fn end_of(cx: &Context, domid: u16) -> Result<Option<End>, LifeError> {
+/// Lets a guest go on that is suspended because the tool that saved it was killed.
+fn rescue(cx: &mut Context, domid: u16, say: Say<'_>) {
+    let Some(found) = save::abandoned_of(&cx.paths.run, domid) else { return };
+    // Whoever creates a guest just now does this, too.
+    let Ok(_lock) = Lock::take(Path::new(&cx.host.lockfile), lock::LIMIT) else { return };
+    let saver = found.saver();
+    match save::rescue(cx, &found) {
+        Ok(done) => say(&format_args!(
+            "Process {saver}, which saved domain {domid}, was killed: {}",
+            match done {
+                save::Rescued::Resumed => "the domain goes on",
+                save::Rescued::Ended => "the file is complete, and the domain is ended",
+                save::Rescued::Gone => "the domain is gone",
+            }
+        )),
+        Err(error) => say(&crate::life::chain(&error)),
+    }
+}
+
+/// What a guest does.
+enum Look {
+    Runs,
+    Suspended,
+    Ended(End),
+}
+
+fn look(cx: &Context, domid: u16) -> Result<Look, LifeError> {
     let info = cx.xen.domain_info(domid);
     let info = info.map_err(|source| LifeError::of(domid, "asking for it", source))?;
     Ok(match info {
-        None => Some(End::Gone),
-        Some(info) if info.dying => Some(End::Gone),
+        None => Look::Ended(End::Gone),
+        Some(info) if info.dying => Look::Ended(End::Gone),
         Some(info) => match info.shutdown {
-            None | Some(ShutdownReason::SUSPEND) => None,
-            Some(reason) => Some(End::Shutdown(reason)),
+            None => Look::Runs,
+            Some(ShutdownReason::SUSPEND) => Look::Suspended,
+            Some(reason) => Look::Ended(End::Shutdown(reason)),
         },
     })
+}
+
+/// Waits; whether the guest is still there, ended but not destroyed, after that.
+pub(super) fn stays(cx: &Context, domid: u16, time: Duration) -> bool {
+    let gone = || {
+        let info = cx.xen.domain_info(domid);
+        matches!(info, Ok(None) | Ok(Some(sys::DomainInfo { dying: true, .. }))).then_some(())
+    };
+    wait::poll(time, gone).is_none()
 }
 
 /// Connects anew, for as long as it takes.

@@ -5,14 +5,18 @@ use std::io::BufWriter;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use sys::DomainInfo;
 use xenstore::Access;
 use xl_config::DomainConfig;
 
+use super::under_way::{Journal, refuse_second};
 use super::{Error, Progress, resume, suspend, write};
 use crate::{Context, life, userdata};
 
 /// What becomes of a guest that has been saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum After {
     /// It ends.
     #[default]
@@ -53,12 +57,15 @@ pub fn guest(
     options: &Options,
     progress: &mut dyn Progress,
 ) -> Result<Saved, Error> {
-    let pages = check(cx, domid)?;
+    let info = check(cx, domid)?;
     let config = config(cx, domid, options.config.as_ref())?;
     progress.header(config.len() + 5);
-    let target = Target::open(path, pages)?;
+    let target = Target::open(path, info.pages)?;
+    let beside = target.beside.as_deref();
+    let mut journal = Journal::begin(&cx.paths.run, domid, info.handle, beside, options.after)?;
+    journal.asking()?;
     suspend(&cx.xen, &mut cx.store, domid)?;
-    let bytes = match target.fill(cx, domid, &config, progress) {
+    let bytes = match target.fill(cx, domid, &config, &mut journal, progress) {
         Ok(bytes) => bytes,
         Err(error) => return Err(go_on(cx, domid, error)),
     };
@@ -76,18 +83,19 @@ pub fn guest(
     Ok(Saved { bytes, remains })
 }
 
-/// Refuses what cannot be saved, before it is asked to suspend; the pages that it has.
-fn check(cx: &Context, domid: u16) -> Result<u64, Error> {
+/// Refuses what cannot be saved, before it is asked to suspend.
+fn check(cx: &Context, domid: u16) -> Result<DomainInfo, Error> {
     if domid == 0 {
         return Err(Error::Domain0);
     }
     let info = cx.xen.domain_info(domid)?.filter(|info| !info.dying);
     let info = info.ok_or(Error::NoSuchDomain(domid))?;
     super::supported(&cx.xen, &info)?;
+    refuse_second(&cx.paths.run, domid, info.handle)?;
     if info.paused && info.shutdown.is_none() {
         return Err(Error::Paused(domid));
     }
-    Ok(info.pages)
+    Ok(info)
 }
 
 /// What the file says of the guest: the stored configuration, with the memory that it has by now.
@@ -96,6 +104,9 @@ fn config(cx: &mut Context, domid: u16, given: Option<&DomainConfig>) -> Result<
         Some(config) => config.clone(),
         None => userdata::load(cx, domid)?.ok_or(Error::NoConfig(domid))?,
     };
+    if config.nomigrate == Some(true) {
+        return Err(Error::NoMigrate(domid));
+    }
     let home = format!("/local/domain/{domid}");
     if let Some(name) = cx.store.try_read(&format!("{home}/name"))? {
         config.name = name;
@@ -167,6 +178,7 @@ impl Target {
         cx: &Context,
         domid: u16,
         config: &str,
+        journal: &mut Journal,
         progress: &mut dyn Progress,
     ) -> Result<u64, Error> {
         let buffered = BufWriter::with_capacity(1 << 20, &self.file);
@@ -174,8 +186,11 @@ impl Target {
         if let Some(beside) = &self.beside {
             let failed = |source| Error::Open { path: self.path.clone(), source };
             self.file.sync_all().map_err(failed)?;
+            journal.written()?;
             std::fs::rename(beside, &self.path).map_err(failed)?;
             self.beside = None;
+        } else {
+            journal.written()?;
         }
         Ok(bytes)
     }

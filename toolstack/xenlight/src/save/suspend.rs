@@ -9,11 +9,17 @@ use super::Error;
 
 /// What the guest is given to see the request, and then to stop.
 const LIMIT: Duration = Duration::from_secs(60);
-const REQUEST: &str = "suspend";
+/// What is written into [`node`].
+pub(super) const REQUEST: &str = "suspend";
 const TOKEN: &str = "xenlight-suspend";
 
-/// Asks a guest to suspend, and waits until it has. One that has already is left as it is: a tool that
-/// was killed while it saved it can be run again.
+/// Where a guest is asked.
+pub(super) fn node(domid: u16) -> String {
+    format!("/local/domain/{domid}/control/shutdown")
+}
+
+/// Asks a guest to suspend, and waits until it has. One that has already is left as it is: another
+/// tool that saved it was killed.
 ///
 /// # Errors
 /// [`Error::NotAcknowledged`], [`Error::NotSuspended`], [`Error::Ended`], [`Error::NoSuchDomain`].
@@ -21,7 +27,7 @@ pub fn suspend(xen: &Xen, store: &mut Client, domid: u16) -> Result<(), Error> {
     if is_suspended(xen, domid)? {
         return Ok(());
     }
-    let node = format!("/local/domain/{domid}/control/shutdown");
+    let node = node(domid);
     store.write(&node, REQUEST)?;
     // The guest clears the node when it has seen it; the store tells of a domain that has stopped.
     let watched = [node.as_str(), "@releaseDomain"];
@@ -61,7 +67,7 @@ fn wait_suspended(xen: &Xen, store: &mut Client, domid: u16, node: &str) -> Resu
 }
 
 /// Takes the request back; false if the guest has not seen it, and now never will.
-fn withdraw(store: &mut Client, node: &str) -> Result<bool, Error> {
+pub(super) fn withdraw(store: &mut Client, node: &str) -> Result<bool, Error> {
     Ok(store.transaction(|t| {
         let seen = t.try_read(node)?.is_none_or(|value| value != REQUEST);
         if !seen {
@@ -72,7 +78,7 @@ fn withdraw(store: &mut Client, node: &str) -> Result<bool, Error> {
 }
 
 /// Whether it has suspended; an error if it has ended otherwise.
-fn is_suspended(xen: &Xen, domid: u16) -> Result<bool, Error> {
+pub(super) fn is_suspended(xen: &Xen, domid: u16) -> Result<bool, Error> {
     let info = xen.domain_info(domid)?.filter(|info| !info.dying);
     match info.ok_or(Error::NoSuchDomain(domid))?.shutdown {
         None => Ok(false),

@@ -8,7 +8,9 @@ use crate::session::Session;
 use crate::table::Outcome;
 use std::path::Path;
 use xenlight::life::{self, Remains};
-use xenlight::{dump, save::Terminal};
+use xenlight::lock::{self, Lock};
+use xenlight::save::{self, Rescued, Terminal};
+use xenlight::{Paths, dump};
 use xenstore::Access as _;
 
 /// `xl pause`.
@@ -18,9 +20,13 @@ pub fn pause(session: &mut Session, parsed: &Parsed) -> Outcome {
     Ok(0)
 }
 
-/// `xl unpause`. One that is not paused is only told of, as in C: what was wanted holds.
+/// `xl unpause`. One that is not paused is only told of, as in C: what was wanted holds. One that a save
+/// left suspended, because it was killed, goes on.
 pub fn unpause(session: &mut Session, parsed: &Parsed) -> Outcome {
     let domid = domains::find(session, parsed.operand(0))?;
+    if rescued(session, domid)? {
+        return Ok(0);
+    }
     let xen = session.xen()?;
     match xen.unpause(domid) {
         Ok(()) => Ok(0),
@@ -30,6 +36,26 @@ pub fn unpause(session: &mut Session, parsed: &Parsed) -> Outcome {
         }
         Err(error) => Err(Failure::caused(format!("cannot unpause domain {domid}"), &error)),
     }
+}
+
+/// Whether a domain's save was killed, and the domain dealt with.
+fn rescued(session: &mut Session, domid: u16) -> Result<bool, Failure> {
+    let run = Paths::default().run;
+    let Some(found) = save::abandoned_of(&run, domid) else { return Ok(false) };
+    let failed = || format!("cannot let domain {domid} go on after its save was cut short");
+    let context = session.context()?;
+    let file = Path::new(&context.host.lockfile);
+    let _lock = Lock::take(file, lock::LIMIT).or_fail(failed)?;
+    let done = save::rescue(context, &found).or_fail(failed)?;
+    let saver = found.saver();
+    session.say(&match done {
+        Rescued::Resumed => format!("domain {domid} goes on: process {saver}, which saved it, was killed"),
+        Rescued::Ended => format!(
+            "domain {domid} is ended: process {saver}, which saved it, was killed when its file was complete"
+        ),
+        Rescued::Gone => format!("domain {domid} is gone"),
+    });
+    Ok(true)
 }
 
 /// The events that `trigger` sends, with their numbers (public/domctl.h).

@@ -46,10 +46,12 @@ pub fn look(session: &mut Session, places: &Places) -> Vec<Finding> {
 /// What does away with all that can safely be done away with.
 const CURE: &str = "xl doctor --cure";
 
-/// Domains whose creation was cut short, because their creator was killed.
+/// Domains whose creation or save was cut short, because the tool was killed.
 fn half_made(context: &mut Context) -> Vec<Finding> {
     let found = cleanup::find(context).unwrap_or_default();
-    let half = found.iter().filter(|one| matches!(one, Leftover::HalfCreated { .. }));
+    let half = found
+        .iter()
+        .filter(|one| matches!(one, Leftover::HalfCreated { .. } | Leftover::HalfSaved(_)));
     half.map(|one| Finding::problem("domains", one.describe(), CURE)).collect()
 }
 
