@@ -133,6 +133,7 @@ impl Steps<'_> {
             ramdisk: pv.and_then(|pv| pv.ramdisk.as_deref()),
             cmdline: pv.and_then(|pv| pv.cmdline.as_deref()),
             start_time: &start_time,
+            driver_domain: config.driver_domain == Some(true),
         });
         self.cx.store.transaction(|t| tree::write(t, &nodes))?;
         Ok(())

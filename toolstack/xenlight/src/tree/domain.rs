@@ -25,6 +25,8 @@ pub struct DomainNodes<'a> {
     pub cmdline: Option<&'a str>,
     /// Time of the creation: seconds and hundredths since 1970, `1795802483.69`.
     pub start_time: &'a str,
+    /// It serves devices of other guests: it may keep libxl's and a device model's nodes in its home.
+    pub driver_domain: bool,
 }
 
 /// A guest's ring with a daemon in domain 0.
@@ -100,6 +102,9 @@ fn home_nodes(of: &DomainNodes<'_>, home: &str, vm: &str) -> Vec<Node> {
         here("control/platform-feature-xs_reset_watches", "1".to_owned()),
     ]);
     nodes.extend(["data", "drivers", "feature", "attr", "error"].map(guests));
+    if of.driver_domain {
+        nodes.extend(["libxl", "device-model"].map(guests));
+    }
     nodes.push(here("domid", of.domid.to_string()));
     nodes
 }
@@ -181,12 +186,22 @@ mod tests {
             ramdisk: Some("/boot/guest.cpio"),
             cmdline: Some("console=hvc0"),
             start_time: "1795802483.69",
+            driver_domain: false,
         }
     }
 
     #[test]
     fn a_guests_home_has_the_nodes_and_permissions_that_libxl_writes() {
         assert_eq!(listing(&domain(&example())), recorded(HOME));
+    }
+
+    #[test]
+    fn a_driver_domain_may_write_where_the_tools_in_it_do() {
+        let lines = listing(&domain(&DomainNodes { driver_domain: true, ..example() }));
+        for node in ["libxl", "device-model"] {
+            let line = format!("/local/domain/1/{node} = \"\"   (n1)");
+            assert!(lines.contains(&line), "{lines:?}");
+        }
     }
 
     #[test]
