@@ -3,7 +3,7 @@
 mod devices;
 mod vdev;
 
-pub use devices::{Access, BackendType, Disk, DiskFormat, Rate, Vfb, Vif, VifType};
+pub use devices::{Access, BackendType, Disk, DiskFormat, Rate, Vfb, Vif, VifType, VifWay};
 pub use vdev::Vdev;
 
 use crate::{CpuList, CpuListError, HostCpus, Uuid};

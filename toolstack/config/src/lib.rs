@@ -29,7 +29,7 @@ pub use diagnostic::{Diagnostic, Errors, Severity, report};
 pub use document::{Document, Setting, Value, ValueKind};
 pub use domain::{
     Access, Action, BackendType, DeviceModel, Disk, DiskFormat, DomainConfig, Events, GrantVersion,
-    Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType, Written,
+    Grants, Hvm, Kind, Pv, Pvh, Rate, TscMode, Vdev, Vfb, Vif, VifType, VifWay, Written,
 };
 pub use host::{Host, check_host};
 pub use json::{JsonError, JsonForm, pretty};

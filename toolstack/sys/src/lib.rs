@@ -1,8 +1,8 @@
 //! The kernel's Xen devices and the hypervisor's calls, with a safe face: the userland's only `unsafe`.
 //!
 //! [`Xen`] makes hypercalls and maps other domains' memory; [`EventChannels`] and [`Grants`] are what a
-//! back end needs; [`store`] is dom0's own xenstore page; [`loopdev`] and [`net`] are the kernel's ioctls
-//! that devices of guests need.
+//! back end needs; [`store`] is dom0's own xenstore page; [`loopdev`], [`net`] and [`route`] are what
+//! devices of guests need of the kernel.
 //!
 //! A hypercall takes addresses inside structures, and the kernel reads and writes through them. So the raw
 //! call is private: each typed call makes its own buffers, fills in their addresses and copies results
@@ -34,6 +34,7 @@ pub mod loopdev;
 mod memory;
 mod mmuext;
 pub mod net;
+pub mod route;
 mod sched;
 pub mod store;
 mod sysctl;

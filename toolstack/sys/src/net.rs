@@ -9,6 +9,7 @@ use crate::ioctl;
 
 const GET_FLAGS: u32 = 0x8913;
 const SET_FLAGS: u32 = 0x8914;
+const GET_ADDRESS: u32 = 0x8915;
 const GET_MTU: u32 = 0x8921;
 const SET_MTU: u32 = 0x8922;
 const SET_NAME: u32 = 0x8923;
@@ -21,6 +22,8 @@ const UP: u16 = 1;
 const NOARP: u16 = 0x80;
 /// Ethernet, as an address family.
 const ETHERNET: u16 = 1;
+/// IPv4, as an address family.
+const INET: u16 = 2;
 /// Bytes of a name with its zero.
 const NAME: usize = 16;
 
@@ -147,6 +150,19 @@ impl Interfaces {
         self.request(name, "rename", SET_NAME, &named(to)?).map(drop)
     }
 
+    /// An interface's first IPv4 address, if it has any.
+    ///
+    /// # Errors
+    /// [`Error::Device`]: ENODEV, there is none of this name.
+    pub fn address(&self, name: &str) -> Result<Option<std::net::Ipv4Addr>> {
+        // A `sockaddr_in`: family, port, address.
+        match self.request(name, "address", GET_ADDRESS, &INET.to_ne_bytes()) {
+            Ok([_, _, _, _, a, b, c, d, ..]) => Ok(Some([a, b, c, d].into())),
+            Err(Error::Device { errno: Errno::ADDRNOTAVAIL, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The greatest packet in bytes.
     ///
     /// # Errors
@@ -210,7 +226,7 @@ pub fn bridge_of(name: &str) -> Option<String> {
     Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
-fn interface_index(name: &str) -> Result<i32> {
+pub(crate) fn interface_index(name: &str) -> Result<i32> {
     named(name)?;
     let path = std::path::Path::new("/sys/class/net").join(name).join("ifindex");
     let number = std::fs::read_to_string(&path).ok().and_then(|t| t.trim().parse().ok());
@@ -231,6 +247,7 @@ mod tests {
         assert!(interfaces.exists("lo").unwrap());
         assert!(interfaces.mtu("lo").unwrap() >= 1500);
         assert!(!interfaces.exists("no-such-if").unwrap());
+        assert!(interfaces.address("lo").unwrap().is_none_or(|address| address.is_loopback()));
         assert!(!is_bridge("lo"));
         assert_eq!(bridge_of("lo"), None);
         let e = interfaces.bridge_add("lo", "no-such-if").unwrap_err();

@@ -5,6 +5,7 @@ pub mod console;
 mod error;
 mod images;
 pub mod network;
+mod routed;
 mod sharing;
 mod teardown;
 

@@ -200,6 +200,32 @@ pub struct Vif {
     pub kind: Option<VifType>,
 }
 
+/// How an interface's backend joins domain 0's network, by the script's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VifWay {
+    /// A port of a bridge (`vif-bridge`, or no script).
+    Bridge,
+    /// Routes to the guest's addresses (`vif-route`).
+    Route,
+    /// A network of its own, which domain 0 routes (`vif-nat`).
+    Nat,
+    /// What a script does.
+    Script,
+}
+
+impl Vif {
+    /// How it joins domain 0's network. The usual scripts are the tools' own work when they are named
+    /// without a folder; a path has the script run.
+    pub fn way(&self) -> VifWay {
+        match self.script.as_deref() {
+            None | Some("vif-bridge") => VifWay::Bridge,
+            Some("vif-route") => VifWay::Route,
+            Some("vif-nat") => VifWay::Nat,
+            Some(_) => VifWay::Script,
+        }
+    }
+}
+
 /// Kind of network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VifType {

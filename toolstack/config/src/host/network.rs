@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{About, Look, last};
-use crate::Vif;
+use crate::{Vif, VifWay};
 
 /// The bridge of interfaces that name none.
 const DEFAULT_BRIDGE: &str = "xenbr0";
@@ -23,10 +23,10 @@ impl Look<'_> {
         if vif.backend.as_deref().is_some_and(|domain| !matches!(domain, "0" | "Domain-0")) {
             return;
         }
-        // The script of bridges is part of the tools; others must be there.
+        // What the usual scripts do is part of the tools; others must be there.
         let script = vif.script.as_deref().unwrap_or(BRIDGE_SCRIPT);
         let bridged = script.rsplit('/').next() == Some(BRIDGE_SCRIPT);
-        if !bridged || script.contains('/') {
+        if vif.way() == VifWay::Script {
             self.script(about(script), script);
         }
         if bridged {

@@ -73,7 +73,7 @@ pub enum DeviceError {
         path: PathBuf,
     },
     /// Somebody else uses it in a way that does not go together.
-    #[error("disk {vdev}: {} is in use: {user}{}", path.display(), if *write { "; \"w!\" as the disk's access shares it all the same" } else { "" })]
+    #[error("disk {vdev}: {} is in use: {user}{}", path.display(), if *write { "; \"w!\" as the disk's access shares it all the same" } else { "; it can be read by others if that one has it with \"w!\"" })]
     InUse {
         /// Name in the guest.
         vdev: String,
@@ -157,6 +157,37 @@ pub enum DeviceError {
         bridge: String,
         /// Those there are.
         bridges: Vec<String>,
+    },
+    /// The interface whose address routed guests see is not there, or has none.
+    #[error(
+        "{device}: {gateway} has no IPv4 address for the guest to see; name an interface that has one with gatewaydev="
+    )]
+    NoGateway {
+        /// The interface.
+        device: String,
+        /// What was looked at.
+        gateway: String,
+    },
+    /// Not an address of a routed guest.
+    #[error("{device}: \"{ip}\" is no {wanted}")]
+    Ip {
+        /// The interface.
+        device: String,
+        /// The word.
+        ip: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// A switch of the kernel's cannot be set.
+    #[error("{device}: cannot write {}", path.display())]
+    Switch {
+        /// The interface.
+        device: String,
+        /// The switch.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The backend's interface did not appear.
     #[error("{device}: the backend made no interface {interface} within {} s: is the module xen-netback loaded?", limit.as_secs())]

@@ -1,11 +1,12 @@
-//! Network interfaces that the kernel's backend serves, on a bridge by our own handler, otherwise by the
-//! script that is asked for.
+//! Network interfaces that the kernel's backend serves: on a bridge or routed by our own handler, otherwise
+//! by the script that is asked for.
 
 use std::path::Path;
 
 use xenstore::Access;
-use xl_config::{Mac, Vif};
+use xl_config::{Mac, Vif, VifWay};
 
+use super::routed::{self, Routing};
 use super::teardown::{Force, devices_of, remove};
 use super::{BACKEND_LIMIT, DeviceError, Found, backend_domid, wait_for_backend};
 use crate::Context;
@@ -25,8 +26,16 @@ pub struct Prepared {
     pub at: DeviceNodes,
     /// What they say.
     pub nodes: VifNodes,
-    /// The script to be run, if it is not our own handler's work.
-    script: Option<Script>,
+    /// What is to be done when its backend is there.
+    join: Join,
+}
+
+/// How an interface is brought into domain 0's network.
+#[derive(Clone, Debug)]
+enum Join {
+    Bridge,
+    Routed(Routing),
+    Script(Script),
 }
 
 impl Prepared {
@@ -86,11 +95,19 @@ fn name(devid: u32) -> String {
 /// Checks an interface; changes nothing.
 ///
 /// # Errors
-/// [`DeviceError::NoBridge`] with the bridges that there are.
+/// [`DeviceError::NoBridge`] with the bridges that there are; what keeps a routed one from working.
 pub fn check(cx: &Context, vif: &Vif, devid: u32) -> Result<(), DeviceError> {
     let local = vif.backend.as_deref().is_none_or(|name| name == "0" || name == "Domain-0");
-    if !local || !is_own(vif) {
+    let way = vif.way();
+    if !local || way == VifWay::Script {
         return Ok(());
+    }
+    if vif.vlan.is_some() {
+        let what = "vlan= without a script that knows it (script=vif-openvswitch)".to_owned();
+        return Err(DeviceError::NotImplemented { device: name(devid), what });
+    }
+    if way != VifWay::Bridge {
+        return Routing::of(cx, vif, 0, devid, &name(devid)).map(drop);
     }
     let bridge = vif.bridge.as_deref().unwrap_or("xenbr0");
     if sys::net::is_bridge(bridge) {
@@ -98,12 +115,6 @@ pub fn check(cx: &Context, vif: &Vif, devid: u32) -> Result<(), DeviceError> {
     }
     let (device, bridge) = (name(devid), bridge.to_owned());
     Err(DeviceError::NoBridge { device, bridge, bridges: bridges(cx) })
-}
-
-/// Whether our own handler does the work: no script is named, or the usual one by its name alone. A path
-/// to it has it run.
-fn is_own(vif: &Vif) -> bool {
-    vif.script.as_deref().is_none_or(|script| script == BRIDGE_SCRIPT)
 }
 
 /// The bridges of this domain.
@@ -139,11 +150,20 @@ pub fn prepare(cx: &mut Context, domid: u16, vif: &Vif) -> Result<Prepared, Devi
         mtu: vif.mtu,
         trusted: vif.trusted.unwrap_or(true),
     };
-    let script = (!is_own(vif)).then(|| {
-        let gateway = vif.gatewaydev.as_deref().unwrap_or_default();
-        script(&path, "online", &at.backend(), &format!("vif{domid}.{devid}"), gateway)
-    });
-    Ok(Prepared { at, nodes, script })
+    let join = match vif.way() {
+        VifWay::Bridge => Join::Bridge,
+        // Who has the backend does it.
+        VifWay::Route | VifWay::Nat if backend != 0 => Join::Bridge,
+        VifWay::Route | VifWay::Nat => {
+            Join::Routed(Routing::of(cx, vif, domid, devid, &name(devid))?)
+        }
+        VifWay::Script => {
+            let gateway = vif.gatewaydev.as_deref().unwrap_or_default();
+            let interface = format!("vif{domid}.{devid}");
+            Join::Script(script(&path, "online", &at.backend(), &interface, gateway))
+        }
+    };
+    Ok(Prepared { at, nodes, join })
 }
 
 /// Waits for the backend of an interface whose nodes are written, and brings its end into the network.
@@ -168,18 +188,56 @@ pub fn connect(cx: &mut Context, vif: &Prepared) -> Result<(), DeviceError> {
         return Err(DeviceError::NoInterface { device, interface, limit: BACKEND_LIMIT });
     }
     let back = vif.at.backend();
-    if let Some(script) = &vif.script {
-        if let Err(source) = hotplug::run(script, hotplug::LIMIT) {
-            let said = cx.store.try_read(&format!("{back}/hotplug-error"))?;
-            return Err(DeviceError::Script { device, said, source: Box::new(source) });
+    let mtu = match &vif.join {
+        Join::Script(script) => {
+            if let Err(source) = hotplug::run(script, hotplug::LIMIT) {
+                let said = cx.store.try_read(&format!("{back}/hotplug-error"))?;
+                return Err(DeviceError::Script { device, said, source: Box::new(source) });
+            }
+            return Ok(());
         }
-        return Ok(());
-    }
-    let mtu = join_bridge(cx, &net, vif, &device, interface)?;
-    let mtu = tree::mtu_node(&vif.at, mtu);
-    let status = Node::new(format!("{back}/hotplug-status"), "connected");
-    tree::write(&mut cx.store, &[mtu, status])?;
+        Join::Bridge => Some(join_bridge(cx, &net, vif, &device, interface)?),
+        Join::Routed(routing) => {
+            let interface = ready(cx, &net, vif, &device, interface)?;
+            if let Some(mtu) = vif.nodes.mtu {
+                net.set_mtu(&interface, mtu).map_err(failed(&device, "setting its MTU"))?;
+            }
+            routed::join(&cx.paths, &net, routing, &interface, &device)?;
+            vif.nodes.mtu
+        }
+    };
+    let mut nodes: Vec<Node> = mtu.map(|mtu| tree::mtu_node(&vif.at, mtu)).into_iter().collect();
+    nodes.push(Node::new(format!("{back}/hotplug-status"), "connected"));
+    tree::write(&mut cx.store, &nodes)?;
     Ok(())
+}
+
+/// A refusal of the kernel's, told with its device.
+pub(super) fn failed(
+    device: &str,
+    what: &'static str,
+) -> impl FnOnce(sys::Error) -> DeviceError + use<> {
+    let device = device.to_owned();
+    move |source| DeviceError::Kernel { device, what, source }
+}
+
+/// Takes an interface down and gives it the name that is asked for; its name then.
+fn ready(
+    cx: &Context,
+    net: &sys::net::Interfaces,
+    vif: &Prepared,
+    device: &str,
+    interface: String,
+) -> Result<String, DeviceError> {
+    net.set_up(&interface, false).map_err(failed(device, "taking its interface down"))?;
+    let Some(name) = vif.nodes.vifname.clone().filter(|name| *name != interface) else {
+        return Ok(interface);
+    };
+    if cx.paths.sys.join("class/net").join(&name).exists() {
+        return Err(DeviceError::NameTaken { device: device.to_owned(), interface, name });
+    }
+    net.rename(&interface, &name).map_err(failed(device, "renaming its interface"))?;
+    Ok(name)
 }
 
 /// What the bridge script does: address, name, MTU, bridge, up. Says the MTU.
@@ -188,31 +246,21 @@ fn join_bridge(
     net: &sys::net::Interfaces,
     vif: &Prepared,
     device: &str,
-    mut interface: String,
+    interface: String,
 ) -> Result<u32, DeviceError> {
-    let failed = |what: &'static str| {
-        move |source| DeviceError::Kernel { device: device.to_owned(), what, source }
-    };
     let bridge = vif.nodes.bridge.as_deref().unwrap_or_default();
-    net.set_up(&interface, false).map_err(failed("taking its interface down"))?;
-    if let Some(name) = vif.nodes.vifname.as_deref().filter(|name| *name != interface) {
-        if cx.paths.sys.join("class/net").join(name).exists() {
-            let (device, name) = (device.to_owned(), name.to_owned());
-            return Err(DeviceError::NameTaken { device, interface, name });
-        }
-        net.rename(&interface, name).map_err(failed("renaming its interface"))?;
-        name.clone_into(&mut interface);
-    }
-    net.set_mac(&interface, BACKEND_MAC).map_err(failed("setting its interface's address"))?;
+    let interface = ready(cx, net, vif, device, interface)?;
+    net.set_mac(&interface, BACKEND_MAC)
+        .map_err(failed(device, "setting its interface's address"))?;
     let mtu = match vif.nodes.mtu {
         Some(mtu) => mtu,
-        None => net.mtu(bridge).map_err(failed("asking for its bridge's MTU"))?,
+        None => net.mtu(bridge).map_err(failed(device, "asking for its bridge's MTU"))?,
     };
-    net.set_mtu(&interface, mtu).map_err(failed("setting its MTU"))?;
+    net.set_mtu(&interface, mtu).map_err(failed(device, "setting its MTU"))?;
     if sys::net::bridge_of(&interface).as_deref() != Some(bridge) {
-        net.bridge_add(bridge, &interface).map_err(failed("adding it to its bridge"))?;
+        net.bridge_add(bridge, &interface).map_err(failed(device, "adding it to its bridge"))?;
     }
-    net.set_up(&interface, true).map_err(failed("bringing its interface up"))?;
+    net.set_up(&interface, true).map_err(failed(device, "bringing its interface up"))?;
     Ok(mtu)
 }
 
@@ -376,12 +424,15 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_script_is_our_own_work_unless_it_is_named_by_its_path() {
-        let vif =
-            |script: Option<&str>| Vif { script: script.map(str::to_owned), ..Vif::default() };
-        assert!(is_own(&vif(None)) && is_own(&vif(Some("vif-bridge"))));
-        assert!(!is_own(&vif(Some("/etc/xen/scripts/vif-bridge"))));
-        assert!(!is_own(&vif(Some("vif-route"))));
+    fn the_usual_scripts_are_our_own_work_unless_they_are_named_by_their_paths() {
+        let way = |script: Option<&str>| {
+            Vif { script: script.map(str::to_owned), ..Vif::default() }.way()
+        };
+        assert_eq!([way(None), way(Some("vif-bridge"))], [VifWay::Bridge; 2]);
+        assert_eq!(way(Some("vif-route")), VifWay::Route);
+        assert_eq!(way(Some("vif-nat")), VifWay::Nat);
+        assert_eq!(way(Some("/etc/xen/scripts/vif-bridge")), VifWay::Script);
+        assert_eq!(way(Some("vif-openvswitch")), VifWay::Script);
     }
 
     #[test]

@@ -295,20 +295,21 @@ fn unplug_disk(cx: &mut Context, device: &Found, script: Option<&Path>) -> Resul
 fn unplug_vif(cx: &mut Context, device: &Found, script: Option<&Path>) -> Result<(), DeviceError> {
     let name = cx.store.try_read(&format!("{}/vifname", device.backend))?;
     let kernels = format!("vif{}.{}", device.domid, device.devid);
-    match script.filter(|path| **path != cx.paths.scripts.join("vif-bridge")) {
-        Some(path) => {
-            let gateway = cx.store.try_read(&format!("{}/gatewaydev", device.backend))?;
-            let gateway = gateway.unwrap_or_default();
-            let script =
-                super::network::script(path, "offline", &device.backend, &kernels, &gateway);
-            run_script(cx, device, script)
-        }
-        // The interface goes with the backend; it is taken off its bridge should it stay.
-        None => {
-            super::network::leave_bridge(name.as_deref().unwrap_or(&kernels));
-            Ok(())
-        }
+    let usual = |name: &str| script == Some(cx.paths.scripts.join(name).as_path());
+    let interface = name.as_deref().unwrap_or(&kernels);
+    // The interface goes with the backend; it is taken off its bridge, its routes and address go, should
+    // it stay.
+    if script.is_none() || usual("vif-bridge") {
+        super::network::leave_bridge(interface);
+    } else if usual("vif-route") || usual("vif-nat") {
+        super::routed::leave(interface);
+    } else if let Some(path) = script {
+        let gateway = cx.store.try_read(&format!("{}/gatewaydev", device.backend))?;
+        let gateway = gateway.unwrap_or_default();
+        let script = super::network::script(path, "offline", &device.backend, &kernels, &gateway);
+        return run_script(cx, device, script);
     }
+    Ok(())
 }
 
 fn run_script(cx: &mut Context, device: &Found, script: Script) -> Result<(), DeviceError> {
