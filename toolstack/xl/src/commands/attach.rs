@@ -57,11 +57,11 @@ pub fn block_attach(session: &mut Session, parsed: &Parsed) -> Outcome {
     Ok(0)
 }
 
-/// `xl network-detach`.
+/// `xl network-detach`. A guest that does not let go within the limit loses the interface all the same.
 pub fn network_detach(session: &mut Session, parsed: &Parsed) -> Outcome {
     let device = parsed.operand(1);
     let domid = domains::find(session, parsed.operand(0))?;
-    network::detach(session.context()?, domid, device, Force::No)
+    network::detach(session.context()?, domid, device, Force::AfterLimit)
         .or_fail(|| format!("cannot detach network interface {device} of domain {domid}"))?;
     Ok(0)
 }
