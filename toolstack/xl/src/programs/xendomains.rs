@@ -1,8 +1,11 @@
 //! `xendomains`: starts guests when the host starts, and ends them before it ends.
 //!
 //! Guests are the configurations in `XENDOMAINS_AUTO` (/etc/xen/auto, by habit links), in the order of
-//! their names. What is in /etc/default/xendomains, or /etc/sysconfig/xendomains, holds.
+//! their names. With `XENDOMAINS_SAVE` guests are saved into that folder in place of being shut down, and
+//! come back from there (`XENDOMAINS_RESTORE`). What is in /etc/default/xendomains, or
+//! /etc/sysconfig/xendomains, holds.
 
+mod saved;
 mod settings;
 
 use crate::cli;
@@ -15,10 +18,12 @@ use crate::session::{Globals, Session};
 use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use xenlight::life::{self, Request as Ask};
 
 const NAME: &str = "xendomains";
+/// How long a guest that has shut down may take to go.
+const GOES: Duration = Duration::from_secs(10);
 
 /// Runs it; the exit code.
 pub fn run(words: &[String]) -> u8 {
@@ -48,13 +53,19 @@ fn status(session: &mut Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts what is linked and does not run, one after the other; goes on after a failure, and tells of
-/// all failures at the end.
+/// Restores what was saved, then starts what is linked and does not run, one after the other; goes on
+/// after a failure, and tells of all failures at the end.
 fn start(session: &mut Session, settings: &Settings) -> Result<(), Failure> {
-    let Some(folder) = &settings.auto else { return Ok(()) };
     let mut failed = Vec::new();
-    for path in configurations(folder)? {
-        if let Err(failure) = start_one(session, &path) {
+    let saved = settings.save.as_deref().filter(|_| settings.restore);
+    for path in saved.map_or_else(|| Ok(Vec::new()), saved::files)? {
+        if let Err(failure) = saved::restore_one(session, &path) {
+            cli::report(NAME, &Globals::default(), &failure);
+            failed.push(path.display().to_string());
+        }
+    }
+    for path in settings.auto.as_deref().map_or_else(|| Ok(Vec::new()), configurations)? {
+        if let Err(failure) = start_one(session, settings, &path) {
             cli::report(NAME, &Globals::default(), &failure);
             failed.push(path.display().to_string());
         }
@@ -87,36 +98,68 @@ fn configurations(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-fn start_one(session: &mut Session, path: &Path) -> Result<(), Failure> {
-    let file = path.to_string_lossy().into_owned();
-    let request = Request::from_words(Some(&file), &[])?;
-    let name = request.load(false, true)?.config.name;
+/// The name of a configuration's guest.
+fn name_in(path: &Path) -> Result<String, Failure> {
+    let request = Request::from_words(Some(&path.to_string_lossy()), &[])?;
+    Ok(request.load(false, true)?.config.name)
+}
+
+fn start_one(session: &mut Session, settings: &Settings, path: &Path) -> Result<(), Failure> {
+    let name = name_in(path)?;
     if domains::find_name(session, &name)?.0.is_some() {
         output::print(&format!("Xen domain {name} already running\n"));
         return Ok(());
     }
+    if let Some(file) = settings.save.as_ref().map(|folder| folder.join(&name))
+        && settings.restore
+        && file.exists()
+    {
+        let what = format!("{name} is not started anew: {} could not be restored", file.display());
+        return Err(Failure::new(what).help("xl restore it by hand, or remove it to start afresh"));
+    }
+    let file = path.to_string_lossy();
     output::print(&format!("Starting Xen domain {name} (from {file})\n"));
-    let failed = || format!("cannot start {name}");
-    // A process of its own: what goes wrong with one guest does not concern the next.
-    let program = std::env::current_exe().or_fail(failed)?;
-    let status = Command::new(program)
-        .args(["create", "--quiet", "--defconfig", &file])
-        .stdin(Stdio::null())
-        .status()
-        .or_fail(failed)?;
-    if status.success() { Ok(()) } else { Err(Failure::new(failed())) }
+    own_command(&["create", "--quiet", "--defconfig", &file], &format!("cannot start {name}"))
 }
 
-/// Ends all guests: asks all at once, or one after the other, and waits as long as is set.
+/// Runs this program as `xl`, in a process of its own: what goes wrong with one guest does not concern the
+/// next.
+fn own_command(words: &[&str], failed: &str) -> Result<(), Failure> {
+    let program = std::env::current_exe().or_fail(|| failed.to_owned())?;
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::null());
+    let status = command.status().or_fail(|| failed.to_owned())?;
+    if status.success() { Ok(()) } else { Err(Failure::new(failed)) }
+}
+
+/// Ends all guests: saves them, or asks all at once, or one after the other, and waits as long as is set.
 fn stop(session: &mut Session, settings: &Settings) -> Result<(), Failure> {
-    if settings.migrate {
-        output::error("xendomains: warning: XENDOMAINS_MIGRATE is not supported yet\n");
+    for name in &settings.unsupported {
+        output::error(&format!("xendomains: warning: {name} is not supported yet\n"));
     }
-    let guests: Vec<u16> = domains::list(session)?
+    let mut guests: Vec<u16> = domains::list(session)?
         .iter()
         .filter(|info| info.domid != 0 && !info.dying)
         .map(|info| info.domid)
         .collect();
+    if settings.auto_only {
+        let folder = settings.auto.as_deref().map_or_else(|| Ok(Vec::new()), configurations)?;
+        let names: Vec<String> = folder.iter().filter_map(|path| name_in(path).ok()).collect();
+        guests.retain(|domid| {
+            let name = session.context().ok().and_then(|cx| cx.name(*domid).ok().flatten());
+            name.is_some_and(|name| names.contains(&name))
+        });
+    }
+    if let Some(folder) = &settings.save {
+        guests.retain(|domid| match saved::save_one(session, folder, *domid) {
+            Ok(()) => false,
+            Err(failure) => {
+                // It is shut down in its place.
+                cli::report(NAME, &Globals::default(), &failure);
+                true
+            }
+        });
+    }
     let mut left = Vec::new();
     let groups: Vec<&[u16]> =
         if settings.parallel { vec![&guests] } else { guests.chunks(1).collect() };
@@ -137,7 +180,7 @@ fn stop(session: &mut Session, settings: &Settings) -> Result<(), Failure> {
     ))
 }
 
-/// Saves or shuts down some guests; those that still run after the limit.
+/// Shuts down some guests; those that still run after the limit.
 fn stop_group(
     session: &mut Session,
     group: &[u16],
@@ -162,7 +205,10 @@ fn stop_group(
         let context = session.context()?;
         if life::wait_for_shutdown(context, domid, Some(limit)).is_err() {
             left.push(domid);
+            continue;
         }
+        // Its name is free when it is gone. One that its configuration keeps does not go.
+        let _ = life::wait_until_gone(context, domid, Some(GOES));
     }
     Ok(left)
 }

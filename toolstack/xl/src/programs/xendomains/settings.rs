@@ -13,8 +13,14 @@ const WAIT: Duration = Duration::from_secs(300);
 pub struct Settings {
     /// Where the configurations of guests to be started are; none starts none.
     pub auto: Option<PathBuf>,
-    /// Whether guests should move to another host.
-    pub migrate: bool,
+    /// Where guests are saved when the host ends; none: they are shut down.
+    pub save: Option<PathBuf>,
+    /// Whether what was saved is restored when the host starts.
+    pub restore: bool,
+    /// Whether only guests that are started by this program are ended by it.
+    pub auto_only: bool,
+    /// What is set and has no effect yet.
+    pub unsupported: Vec<&'static str>,
     /// Whether all guests are asked to end at once.
     pub parallel: bool,
     /// How long they have to end.
@@ -23,7 +29,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { auto: Some("/etc/xen/auto".into()), migrate: false, parallel: true, wait: WAIT }
+        Self {
+            auto: Some("/etc/xen/auto".into()),
+            save: None,
+            restore: false,
+            auto_only: false,
+            unsupported: Vec::new(),
+            parallel: true,
+            wait: WAIT,
+        }
     }
 }
 
@@ -40,14 +54,18 @@ impl Settings {
         for line in text.lines() {
             let Some((name, value)) = line.trim().split_once('=') else { continue };
             let value = value.trim().trim_matches(['"', '\'']);
+            let folder = || Some(value).filter(|value| !value.is_empty()).map(PathBuf::from);
             match name.trim().trim_start_matches("export ") {
-                "XENDOMAINS_AUTO" => {
-                    settings.auto =
-                        Some(value).filter(|value| !value.is_empty()).map(PathBuf::from);
+                "XENDOMAINS_AUTO" => settings.auto = folder(),
+                "XENDOMAINS_SAVE" => settings.save = folder(),
+                "XENDOMAINS_RESTORE" => settings.restore = truth(value),
+                "XENDOMAINS_AUTO_ONLY" => settings.auto_only = truth(value),
+                "XENDOMAINS_PARALLEL" => settings.parallel = truth(value),
+                "XENDOMAINS_MIGRATE" if !value.is_empty() => {
+                    settings.unsupported.push("XENDOMAINS_MIGRATE");
                 }
-                "XENDOMAINS_MIGRATE" => settings.migrate = !value.is_empty(),
-                "XENDOMAINS_PARALLEL" => {
-                    settings.parallel = !matches!(value, "0" | "no" | "false" | "");
+                "XENDOMAINS_SYSRQ" if !value.is_empty() => {
+                    settings.unsupported.push("XENDOMAINS_SYSRQ");
                 }
                 "XENDOMAINS_STOP_MAXWAIT" => {
                     settings.wait = match value.parse() {
@@ -64,6 +82,10 @@ impl Settings {
     }
 }
 
+fn truth(value: &str) -> bool {
+    !matches!(value, "0" | "no" | "false" | "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +98,9 @@ mod tests {
         );
         assert_eq!(settings.auto, Some(PathBuf::from("/etc/xen/auto")));
         assert_eq!(settings.wait, Duration::from_secs(60));
-        assert!(!settings.migrate && settings.parallel);
+        assert_eq!(settings.save, Some(PathBuf::from("/var/lib/xen/save")));
+        assert!(settings.restore && settings.parallel && !settings.auto_only);
+        assert_eq!(settings.unsupported, [""; 0]);
     }
 
     #[test]
@@ -84,5 +108,14 @@ mod tests {
         let settings = Settings::parse("XENDOMAINS_AUTO=\"\"\nXENDOMAINS_PARALLEL=no\n");
         assert_eq!(settings.auto, None);
         assert!(!settings.parallel);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_known_by_name_and_an_empty_folder_saves_nothing() {
+        let settings = Settings::parse(
+            "XENDOMAINS_MIGRATE=\"otherhost\"\nXENDOMAINS_SYSRQ=\"s e i u o\"\nXENDOMAINS_SAVE=\n",
+        );
+        assert_eq!(settings.unsupported, ["XENDOMAINS_MIGRATE", "XENDOMAINS_SYSRQ"]);
+        assert_eq!(settings.save, None);
     }
 }
