@@ -34,7 +34,7 @@ fn host() -> TempDir {
     fs::write(path("srv/guests/web.img"), vec![0_u8; 1024]).unwrap();
     fs::write(path("srv/guests/web.qcow2"), b"QFI\xfb\0\0\0\x03").unwrap();
     fs::write(path("srv/guests/new.img"), "").unwrap();
-    fs::write(path("etc/xen/scripts/vif-route"), "#!/bin/sh\n").unwrap();
+    fs::write(path("etc/xen/scripts/vif-openvswitch"), "#!/bin/sh\n").unwrap();
     fs::write(path("usr/lib/xen/bin/pygrub"), "#!/bin/sh\n").unwrap();
     let executable = fs::Permissions::from_mode(0o755);
     fs::set_permissions(path("usr/lib/xen/bin/pygrub"), executable).unwrap();
@@ -54,6 +54,14 @@ fn said(root: &Path, lines: &str) -> String {
     let diagnostics = check_host(&config, Some(&document), &host);
     assert_eq!(check_host(&config, None, &host).len(), diagnostics.len());
     report(&diagnostics, false)
+}
+
+#[test]
+fn what_the_usual_scripts_do_needs_no_scripts() {
+    let root = host();
+    for words in ["script=vif-bridge", "script=vif-route", "script=vif-nat,ip=10.0.0.1"] {
+        assert_eq!(said(root.path(), &format!("vif = [ \"{words}\" ]\n")), "", "{words}");
+    }
 }
 
 #[test]
@@ -95,7 +103,7 @@ fn what_the_host_lacks_is_said_with_its_cure() {
         ("vif_no_bridge", "vif = [ \"bridge=br0\" ]\n"),
         ("vif_no_bridge_of_mistyped_name", "vif = [ \"mac=00:16:3e:00:00:01,bridge=xenbr\" ]\n"),
         ("vif_interface_is_no_bridge", "vif = [ \"bridge=eth0\" ]\n"),
-        ("vif_script_not_executable", "vif = [ \"script=vif-route\" ]\n"),
+        ("vif_script_not_executable", "vif = [ \"script=vif-openvswitch\" ]\n"),
         ("vif_name_in_use", "vif = [ \"vifname=eth0\" ]\n"),
         ("cpus_missing", "cpus = \"7\"\n"),
     ];
