@@ -105,6 +105,8 @@ fn live(session: &mut Session, view: &mut View) -> Outcome {
             Key::None => {}
         }
     }
+    // What comes next does not begin in the page's last line.
+    output::print("\n");
     Ok(0)
 }
 

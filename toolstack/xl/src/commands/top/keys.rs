@@ -55,10 +55,10 @@ impl Terminal {
         match poll(&mut [PollFd::from_borrowed_fd(stdin, PollFlags::IN)], Some(&limit)) {
             Ok(0) | Err(_) => Key::None,
             Ok(_) => {
-                let mut byte = [0];
-                match rustix::io::read(stdin, &mut byte) {
-                    Ok(1) => meaning(byte[0]),
-                    _ => Key::Quit,
+                let mut bytes = [0; 8];
+                match rustix::io::read(stdin, &mut bytes) {
+                    Ok(0) | Err(_) => Key::Quit,
+                    Ok(length) => meaning(bytes.get(..length).unwrap_or_default()),
                 }
             }
         }
@@ -72,11 +72,14 @@ impl Drop for Terminal {
     }
 }
 
-fn meaning(byte: u8) -> Key {
-    match byte {
+/// What was typed at once: one key, as people are slow, which may be of several bytes.
+fn meaning(bytes: &[u8]) -> Key {
+    match bytes {
         // Control C and D, escape.
-        3 | 4 | 27 | b'q' | b'Q' => Key::Quit,
-        byte => Key::Letter(char::from(byte)),
+        [3 | 4 | b'q' | b'Q', ..] | [27] => Key::Quit,
+        // Arrows and the like begin with it.
+        [27, ..] | [] => Key::None,
+        [byte, ..] => Key::Letter(char::from(*byte)),
     }
 }
 
@@ -103,8 +106,14 @@ mod tests {
 
     #[test]
     fn q_and_control_c_end_the_view() {
-        assert_eq!(meaning(b'q'), Key::Quit);
-        assert_eq!(meaning(3), Key::Quit);
-        assert_eq!(meaning(b's'), Key::Letter('s'));
+        assert_eq!(meaning(b"q"), Key::Quit);
+        assert_eq!(meaning(&[3]), Key::Quit);
+        assert_eq!(meaning(&[27]), Key::Quit);
+        assert_eq!(meaning(b"s"), Key::Letter('s'));
+    }
+
+    #[test]
+    fn an_arrow_ends_nothing() {
+        assert_eq!(meaning(b"\x1b[A"), Key::None);
     }
 }
