@@ -34,6 +34,15 @@ pub enum CpuError {
         /// How many it has.
         max: u32,
     },
+    /// The masks of `xl.conf` leave no CPU.
+    #[error(
+        "domain {domid}: cpus= names no CPU that vm.cpumask and vm.pv.cpumask of xl.conf allow; \
+         --ignore-global-affinity-masks passes over them"
+    )]
+    Masked {
+        /// The domain.
+        domid: u16,
+    },
     /// A list of CPUs that this host cannot fulfil.
     #[error(transparent)]
     List(#[from] CpuListError),
@@ -185,16 +194,17 @@ pub(crate) fn apply_affinity(
     domid: u16,
     config: &DomainConfig,
 ) -> Result<(), CpuError> {
-    let mask = cx.host.cpumask_pv.as_ref().or(cx.host.cpumask.as_ref());
     let plain = config.hard_affinity.is_empty() && config.soft_affinity.is_empty();
-    if plain && mask.is_none() {
+    let masks: Vec<&CpuList> = cx.host.cpumask_pv.iter().chain(&cx.host.cpumask).collect();
+    if plain && masks.is_empty() {
         return Ok(());
     }
     let host = host(cx)?;
+    let allowed = allowed(&host, &masks)?;
     for vcpu in 0..config.max_vcpus {
         let index = usize::try_from(vcpu).unwrap_or(usize::MAX);
-        let hard = config.hard_affinity.get(index).or(mask);
-        let soft = config.soft_affinity.get(index);
+        let hard = within(&host, config.hard_affinity.get(index), allowed.as_ref(), domid)?;
+        let (hard, soft) = (hard.as_ref(), config.soft_affinity.get(index));
         if hard.is_none() && soft.is_none() {
             continue;
         }
@@ -205,6 +215,37 @@ pub(crate) fn apply_affinity(
             .map_err(failed(domid, format!("setting where its vCPU {vcpu} runs")))?;
     }
     Ok(())
+}
+
+/// The CPUs that all masks of `xl.conf` allow; `None` where there are no masks.
+fn allowed(host: &HostCpus, masks: &[&CpuList]) -> Result<Option<CpuSet>, CpuError> {
+    let mut all: Option<CpuSet> = None;
+    for mask in masks {
+        let mask = mask.resolve(host)?;
+        all = Some(match all {
+            Some(all) => all.iter().filter(|cpu| mask.contains(*cpu)).collect(),
+            None => mask,
+        });
+    }
+    Ok(all)
+}
+
+/// Where a vCPU may run: as its configuration says, and within the masks.
+fn within(
+    host: &HostCpus,
+    wanted: Option<&CpuList>,
+    allowed: Option<&CpuSet>,
+    domid: u16,
+) -> Result<Option<CpuList>, CpuError> {
+    let Some(allowed) = allowed else { return Ok(wanted.cloned()) };
+    let set = match wanted {
+        Some(wanted) => wanted.resolve(host)?.iter().filter(|cpu| allowed.contains(*cpu)).collect(),
+        None => allowed.clone(),
+    };
+    if set.is_empty() {
+        return Err(CpuError::Masked { domid });
+    }
+    Ok(Some(CpuList::of(&set)))
 }
 
 /// Sets weight and cap where they are given.
@@ -245,4 +286,38 @@ pub(crate) fn pool(cx: &mut Context, name: Option<&str>) -> Result<u32, CpuError
         pools.extend(found);
     }
     Err(CpuError::NoPool { name: name.to_owned(), pools })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> HostCpus {
+        HostCpus { cpus: CpuSet::first(8), nodes: Vec::new() }
+    }
+
+    fn list(text: &str) -> CpuList {
+        CpuList::parse(text).unwrap()
+    }
+
+    fn affinity(wanted: Option<&str>, masks: &[&str]) -> Result<Option<Vec<u32>>, CpuError> {
+        let masks: Vec<CpuList> = masks.iter().map(|mask| list(mask)).collect();
+        let allowed = allowed(&host(), &masks.iter().collect::<Vec<_>>())?;
+        let wanted = wanted.map(list);
+        let found = within(&host(), wanted.as_ref(), allowed.as_ref(), 1)?;
+        Ok(found.map(|list| list.resolve(&host()).unwrap().iter().collect()))
+    }
+
+    #[test]
+    fn a_guest_runs_where_its_configuration_and_all_masks_allow_it() {
+        assert_eq!(affinity(None, &[]).unwrap(), None);
+        assert_eq!(affinity(Some("1-3"), &[]).unwrap(), Some(vec![1, 2, 3]));
+        assert_eq!(affinity(Some("1-3"), &["2-7"]).unwrap(), Some(vec![2, 3]));
+        assert_eq!(affinity(None, &["2-7", "0-4"]).unwrap(), Some(vec![2, 3, 4]));
+    }
+
+    #[test]
+    fn masks_that_leave_no_cpu_are_told() {
+        assert!(matches!(affinity(Some("0"), &["2-7"]), Err(CpuError::Masked { domid: 1 })));
+    }
 }

@@ -14,6 +14,11 @@ const E820_RAM: u32 = 1;
 /// What a domain may have above its memory, KiB, as the builder gives it.
 const SLACK_KIB: u64 = 1024;
 
+/// Numbers from here on are no domains (public/xen.h).
+const FIRST_RESERVED: u16 = 0x7ff0;
+/// How often a number is drawn.
+const DRAWS: u32 = 64;
+
 /// A random UUID of version 4, as libxl makes.
 pub(super) fn random_uuid() -> Result<Uuid, CreateError> {
     let mut bytes = [0_u8; 16];
@@ -23,6 +28,22 @@ pub(super) fn random_uuid() -> Result<Uuid, CreateError> {
     *version = *version & 0x0f | 0x40;
     *variant = *variant & 0x3f | 0x80;
     Ok(Uuid(bytes))
+}
+
+/// A number that no domain has, drawn at random: what `domid_policy="random"` of `xl.conf` asks for.
+pub(super) fn random_domid(xen: &Xen) -> Result<Option<u16>, CreateError> {
+    let mut file = File::open("/dev/urandom").map_err(CreateError::Random)?;
+    for _ in 0..DRAWS {
+        let mut bytes = [0_u8; 2];
+        file.read_exact(&mut bytes).map_err(CreateError::Random)?;
+        let domid = u16::from_ne_bytes(bytes) & 0x7fff;
+        let usable = domid > 0 && domid < FIRST_RESERVED;
+        if usable && xen.domain_info(domid).map_err(CreateError::Xen)?.is_none() {
+            return Ok(Some(domid));
+        }
+    }
+    // Nearly all are in use: the hypervisor finds the rest.
+    Ok(None)
 }
 
 /// Makes a paused domain without memory: what a saved guest is read into.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use xl_config::DomainConfig;
+use xl_config::{DomainConfig, DomidPolicy};
 
 use super::{CreateError, Created, Options, handle, shell};
 use crate::build::{Prepared, Request};
@@ -33,6 +33,10 @@ pub(super) fn request(
     let cpupool = cpus::pool(cx, config.pool.as_deref())?;
     let grants = &config.grants;
     let host = &cx.host.grants;
+    let domid = match (options.domid, cx.host.domid_policy) {
+        (None, DomidPolicy::Random) => shell::random_domid(&cx.xen)?,
+        (domid, _) => domid,
+    };
     Ok(Request {
         kernel: PathBuf::from(pv.kernel.as_deref().unwrap_or_default()),
         ramdisk: pv.ramdisk.as_deref().map(PathBuf::from),
@@ -40,7 +44,7 @@ pub(super) fn request(
         memory_kib: config.memory_kib,
         max_memory_kib: config.max_memory_kib,
         max_vcpus: config.max_vcpus,
-        domid: options.domid,
+        domid,
         uuid: handle(config.uuid),
         cpupool,
         max_event_channel: config.max_event_channels.unwrap_or(1023),

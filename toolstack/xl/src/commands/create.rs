@@ -39,6 +39,9 @@ pub fn create(session: &mut Session, parsed: &Parsed) -> Outcome {
     loaded.check_host(quiet)?;
     start(session, parsed, &Start::of(parsed), |session, options| {
         let context = session.context()?;
+        if parsed.flag("ignore-global-affinity-masks") {
+            (context.host.cpumask, context.host.cpumask_pv) = (None, None);
+        }
         let name = &loaded.config.name;
         let created = birth::create(context, &loaded.config, options)
             .or_fail(|| format!("cannot create {name}"))
