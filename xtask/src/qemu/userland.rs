@@ -1,12 +1,12 @@
-//! Our tools in dom0: what a user does wrong, and what is killed under them. The questions are scripts
-//! that run there.
+//! Our tools in dom0: what a user does wrong, what becomes of guests after their creation, and what is
+//! killed under the tools. The questions are scripts that run there.
 
 use std::time::Duration;
 
 use super::tests::Script;
 
 /// The scripts of this file.
-pub fn scripts() -> [Script; 2] {
+pub fn scripts() -> [Script; 3] {
     [
         Script {
             name: "mishaps",
@@ -14,6 +14,13 @@ pub fn scripts() -> [Script; 2] {
             text: include_str!("../../image/mishaps.sh"),
             sentences: 48,
             limit: Duration::from_secs(900),
+        },
+        Script {
+            name: "a guest's life",
+            file: "life",
+            text: include_str!("../../image/life.sh"),
+            sentences: 85,
+            limit: Duration::from_secs(600),
         },
         Script {
             name: "killed tools",
