@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::scenario::{self, BOOT, GUEST};
-use super::tests::{Boot, COMMAND, Test, World, check};
+use super::tests::{Boot, COMMAND, Check, Test, World, check};
 use super::{Console, Machine};
 
 /// The example guest's address, and that of a second one beside it.
@@ -19,10 +19,11 @@ const SAVE: Duration = Duration::from_secs(180);
 
 /// The tests of this file: the same questions about the distribution's tools and about ours.
 pub fn tests() -> Vec<Test> {
-    let mut tests = of_a_toolstack(["a guest", "a failing guest"], machine);
+    let mut tests = of_a_toolstack(["a guest", "a failing guest"], machine, Vec::new());
     tests.extend(of_a_toolstack(
         ["a guest of our tools", "a failing guest of our tools"],
         with_ours,
+        vec![check("is seen in a live view, which keys change and end", live_view)],
     ));
     tests
 }
@@ -30,53 +31,51 @@ pub fn tests() -> Vec<Test> {
 fn of_a_toolstack(
     [guest, failing]: [&'static str; 2],
     machine: fn(&World, &str) -> Result<Machine>,
+    more: Vec<Check>,
 ) -> Vec<Test> {
+    let mut checks = vec![
+        check("is created and listed", create).shows(&[
+            "domctl.createdomain ok",
+            "domctl.max_vcpus ok",
+            "domctl.get_cpu_policy ok",
+            "domctl.set_cpu_policy ok",
+            "domctl.max_mem ok",
+            "domctl.setvcpucontext ok",
+            "memory_op.populate_physmap ok",
+            "sysctl.getdomaininfolist ok",
+        ]),
+        check("answers on its console and uses its disk", talk).shows(&[
+            "domctl.unpausedomain ok",
+            "domctl.hypercall_init ok",
+            "event_channel_op.bind_interdomain ok",
+            "grant_table_op.map_grant_ref ok",
+        ]),
+        check("answers pings", ping),
+        check("sends and receives by TCP", |_, console| scenario::tcp(console)),
+        check("stands still while paused and runs on when unpaused", pause)
+            .shows(&["domctl.pausedomain ok", "domctl.unpausedomain ok"]),
+        check("gives memory up and gets it back", balloon)
+            .shows(&["memory_op.decrease_reservation ok", "memory_op.populate_physmap ok"]),
+        check("goes on where it was after it was saved and restored", save_restore).shows(&[
+            "domctl.getvcpucontext ok",
+            "domctl.setvcpucontext ok",
+            "domctl.get_ext_vcpucontext ok",
+            "domctl.set_ext_vcpucontext ok",
+            "domctl.getvcpuextstate ok",
+            "domctl.setvcpuextstate ok",
+            "domctl.get_vcpu_msrs ok",
+            "domctl.getpageframeinfo3 ok",
+            "memory_op.machphys_mfn_list ok",
+        ]),
+        check("runs beside a second one", two),
+        check("reboots when asked to", reboot),
+        check("is gone when it was shut down", |_, console| scenario::shut_down(console)),
+        check("is gone when it was destroyed", destroy).shows(&["domctl.destroydomain ok"]),
+    ];
+    // The guest runs by then.
+    checks.splice(2..2, more);
     vec![
-        Test::boot(Boot {
-            name: guest,
-            machine,
-            checks: vec![
-                check("is created and listed", create).shows(&[
-                    "domctl.createdomain ok",
-                    "domctl.max_vcpus ok",
-                    "domctl.get_cpu_policy ok",
-                    "domctl.set_cpu_policy ok",
-                    "domctl.max_mem ok",
-                    "domctl.setvcpucontext ok",
-                    "memory_op.populate_physmap ok",
-                    "sysctl.getdomaininfolist ok",
-                ]),
-                check("answers on its console and uses its disk", talk).shows(&[
-                    "domctl.unpausedomain ok",
-                    "domctl.hypercall_init ok",
-                    "event_channel_op.bind_interdomain ok",
-                    "grant_table_op.map_grant_ref ok",
-                ]),
-                check("answers pings", ping),
-                check("sends and receives by TCP", |_, console| scenario::tcp(console)),
-                check("stands still while paused and runs on when unpaused", pause)
-                    .shows(&["domctl.pausedomain ok", "domctl.unpausedomain ok"]),
-                check("gives memory up and gets it back", balloon)
-                    .shows(&["memory_op.decrease_reservation ok", "memory_op.populate_physmap ok"]),
-                check("goes on where it was after it was saved and restored", save_restore).shows(
-                    &[
-                        "domctl.getvcpucontext ok",
-                        "domctl.setvcpucontext ok",
-                        "domctl.get_ext_vcpucontext ok",
-                        "domctl.set_ext_vcpucontext ok",
-                        "domctl.getvcpuextstate ok",
-                        "domctl.setvcpuextstate ok",
-                        "domctl.get_vcpu_msrs ok",
-                        "domctl.getpageframeinfo3 ok",
-                        "memory_op.machphys_mfn_list ok",
-                    ],
-                ),
-                check("runs beside a second one", two),
-                check("reboots when asked to", reboot),
-                check("is gone when it was shut down", |_, console| scenario::shut_down(console)),
-                check("is gone when it was destroyed", destroy).shows(&["domctl.destroydomain ok"]),
-            ],
-        }),
+        Test::boot(Boot { name: guest, machine, checks }),
         Test::boot(Boot {
             name: failing,
             machine,
@@ -114,6 +113,23 @@ fn ping(_: &World, console: &mut Console) -> Result<()> {
     let said = scenario::ping(console)?;
     ensure!(said.contains(" 0% packet loss"), "{said}");
     Ok(())
+}
+
+fn live_view(_: &World, console: &mut Console) -> Result<()> {
+    console.send("xl top -d 1\n")?;
+    console.expect(r"xentop - \d\d:\d\d:\d\d ", COMMAND)?;
+    console.expect(r"NAME  STATE   CPU\(sec\)[^\n]*\n *Domain-0 -----r ", COMMAND)?;
+    console.expect(&format!(r"\n *{GUEST} [-dsbpcr]{{6}} "), COMMAND)?;
+    console.send("n")?;
+    console.expect(r"\nNet0 RX: ", COMMAND)?;
+    console.send("n")?;
+    let rows = format!(r"NAME[^\n]*\n *Domain-0[^\n]*\n *{GUEST}[^\n]*\n\s*Delay 1s");
+    console.expect(&rows, COMMAND).context("a page without the line of the interface")?;
+    // An arrow ends nothing.
+    console.send("\x1b[A")?;
+    console.expect("xentop - ", COMMAND)?;
+    console.send("q")?;
+    console.shell("true", COMMAND).map(drop)
 }
 
 fn pause(_: &World, console: &mut Console) -> Result<()> {
