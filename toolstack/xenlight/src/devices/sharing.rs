@@ -1,7 +1,7 @@
 //! Who else uses an image: other guests, and file systems mounted in domain 0.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::makedev;
 use xenstore::Access;
@@ -9,6 +9,9 @@ use xenstore::Access;
 use super::DeviceError;
 use super::images::{Identity, Image, behind, parse_number};
 use crate::{Context, Paths};
+
+/// Devices below or above one that are looked at: more than any layout of volumes has.
+const LAYERS: usize = 1024;
 
 /// One use of a block device or file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,19 +109,49 @@ fn identities(paths: &Paths, major: u32, minor: u32) -> Vec<Identity> {
     if major == 7 {
         all.extend(behind(paths, minor).map(|image| image.identity));
     }
-    all.extend(parts(paths, major, minor).map(Identity::Device));
+    let own = paths.sys.join(format!("dev/block/{major}:{minor}"));
+    let parts = parts(&own);
+    let mut numbers: Vec<u64> = parts.iter().filter_map(|part| device_of(part)).collect();
+    // What volumes are made of, and the volumes on it: not the neighbours of a volume.
+    let from: Vec<PathBuf> = std::iter::once(own.clone()).chain(parts).collect();
+    for below in stack(&[own], "slaves") {
+        numbers.extend(whole(&below).and_then(|disk| device_of(&disk)));
+        numbers.extend(device_of(&below));
+    }
+    numbers.extend(stack(&from, "holders").iter().filter_map(|above| device_of(above)));
+    all.extend(numbers.into_iter().map(Identity::Device));
     all
 }
 
-/// Device numbers of the whole disk and of the partitions: who writes one, writes the others.
-fn parts(paths: &Paths, major: u32, minor: u32) -> impl Iterator<Item = u64> {
-    let own = paths.sys.join(format!("dev/block/{major}:{minor}"));
-    let whole = own.join("partition").exists().then(|| fs::canonicalize(&own).ok()).flatten();
-    let whole = whole.and_then(|path| device_of(path.parent()?));
-    let below = fs::read_dir(&own).into_iter().flatten().flatten();
-    let below = below.filter(|entry| entry.path().join("partition").exists());
-    let below: Vec<u64> = below.filter_map(|entry| device_of(&entry.path())).collect();
-    whole.into_iter().chain(below)
+/// Folders of the whole disk and of the partitions: who writes one, writes the others.
+fn parts(own: &Path) -> Vec<PathBuf> {
+    let below = fs::read_dir(own).into_iter().flatten().flatten().map(|entry| entry.path());
+    let below = below.filter(|path| path.join("partition").exists());
+    whole(own).into_iter().chain(below).collect()
+}
+
+/// The folder of the disk that a partition is on.
+fn whole(own: &Path) -> Option<PathBuf> {
+    let path = own.join("partition").exists().then(|| fs::canonicalize(own).ok()).flatten()?;
+    path.parent().map(Path::to_owned)
+}
+
+/// Folders of the devices that some are made of (`slaves`), or that are made of them (`holders`), through
+/// all layers.
+fn stack(from: &[PathBuf], way: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut next = from.to_vec();
+    while let Some(folder) = next.pop().filter(|_| found.len() < LAYERS) {
+        for entry in fs::read_dir(folder.join(way)).into_iter().flatten().flatten() {
+            // The kernel's links lead to the device's own folder.
+            let Ok(path) = fs::canonicalize(entry.path()) else { continue };
+            if !found.contains(&path) {
+                found.push(path.clone());
+                next.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// The number in a device's folder below `/sys`.
@@ -197,6 +230,53 @@ mod tests {
         let image = Image { path: "/x".into(), identity: Identity::File(1, 2) };
         assert!(user(true, false, Some("/vm/a")).conflict(&image, true, Some("/vm/a")).is_none());
         assert!(user(true, false, Some("/vm/a")).conflict(&image, true, Some("/vm/b")).is_some());
+    }
+
+    /// A disk 8:0 with a partition 8:1 that is a physical volume of the volumes 253:0 and 253:1.
+    fn volumes(root: &Path) -> Paths {
+        let paths = Paths::below(root);
+        let all = paths.sys.join("devices");
+        for (folder, number) in
+            [("sda", "8:0"), ("sda/sda1", "8:1"), ("dm-0", "253:0"), ("dm-1", "253:1")]
+        {
+            let folder = all.join(folder);
+            fs::create_dir_all(folder.join("slaves")).unwrap();
+            fs::create_dir_all(folder.join("holders")).unwrap();
+            fs::write(folder.join("dev"), format!("{number}\n")).unwrap();
+            fs::create_dir_all(paths.sys.join("dev/block")).unwrap();
+            let link = paths.sys.join("dev/block").join(number);
+            std::os::unix::fs::symlink(&folder, link).unwrap();
+        }
+        fs::write(all.join("sda/sda1/partition"), "1\n").unwrap();
+        for volume in ["dm-0", "dm-1"] {
+            let (volume, disk) = (all.join(volume), all.join("sda/sda1"));
+            std::os::unix::fs::symlink(&disk, volume.join("slaves/sda1")).unwrap();
+            let link = disk.join("holders").join(volume.file_name().unwrap());
+            std::os::unix::fs::symlink(&volume, link).unwrap();
+        }
+        paths
+    }
+
+    #[test]
+    fn who_has_a_volume_has_what_it_lies_on_and_not_its_neighbours() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = volumes(dir.path());
+        let of = |major, minor| {
+            let mut all: Vec<(u32, u32)> = identities(&paths, major, minor)
+                .into_iter()
+                .filter_map(|identity| match identity {
+                    Identity::Device(number) => {
+                        Some((rustix::fs::major(number), rustix::fs::minor(number)))
+                    }
+                    Identity::File(..) => None,
+                })
+                .collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(of(253, 0), [(8, 0), (8, 1), (253, 0)]);
+        assert_eq!(of(8, 0), [(8, 0), (8, 1), (253, 0), (253, 1)]);
+        assert_eq!(of(8, 1), [(8, 0), (8, 1), (253, 0), (253, 1)]);
     }
 
     #[test]
