@@ -19,7 +19,7 @@ pub fn scripts() -> [Script; 3] {
             name: "a guest's life",
             file: "life",
             text: include_str!("../../image/life.sh"),
-            sentences: 85,
+            sentences: 87,
             limit: Duration::from_secs(600),
         },
         Script {
