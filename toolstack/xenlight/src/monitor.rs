@@ -144,34 +144,50 @@ fn watch_one(
             if action == Action::SoftReset {
                 say(&"A soft reset of a PV guest is not implemented: the guest is restarted");
             }
-            // While it waits the guest is still there: who destroys it does not want it again.
             let wait = pause(start.elapsed());
-            if !wait.is_zero() {
-                let name = &config.name;
-                let seconds = wait.as_secs();
-                say(&format_args!(
-                    "{name} ends again and again soon after its start: waiting for {seconds} s \
-                     (xl destroy {domid} ends this)"
-                ));
+            match make_way(cx, domid, config, action, wait, say)? {
+                Some(config) => recreate(cx, open, &config, say).map(Some),
+                None => Ok(None),
             }
-            if !watch::stays(cx, domid, wait) {
-                say(&format_args!("Domain {domid} was destroyed by somebody: it is not restarted"));
-                return Ok(None);
-            }
-            if action == Action::RenameRestart && !wait.is_zero() {
-                // Each one that is kept has its memory: the first ones must do.
-                say(&"Enough of them are kept: this one is destroyed");
-            }
-            let config = if action == Action::RenameRestart && wait.is_zero() {
-                actions::preserve(cx, domid, &config, say)?
-            } else {
-                actions::destroy(cx, domid, say)?;
-                config
-            };
-            say(&"Done. Rebooting now");
-            recreate(cx, open, &config, say).map(Some)
         }
     }
+}
+
+/// Waits, and does with the ended guest what is to be done before it is created again: what is created
+/// then, if it is.
+fn make_way(
+    cx: &mut Context,
+    domid: u16,
+    config: DomainConfig,
+    action: Action,
+    wait: Duration,
+    say: Say<'_>,
+) -> Result<Option<DomainConfig>, MonitorError> {
+    // While it waits the guest is still there: who destroys it does not want it again.
+    if !wait.is_zero() {
+        let name = &config.name;
+        let seconds = wait.as_secs();
+        say(&format_args!(
+            "{name} ends again and again soon after its start: waiting for {seconds} s \
+             (xl destroy {domid} ends this)"
+        ));
+    }
+    if !watch::stays(cx, domid, wait) {
+        say(&format_args!("Domain {domid} was destroyed by somebody: it is not restarted"));
+        return Ok(None);
+    }
+    if action == Action::RenameRestart && !wait.is_zero() {
+        // Each one that is kept has its memory: the first ones must do.
+        say(&"Enough of them are kept: this one is destroyed");
+    }
+    let config = if action == Action::RenameRestart && wait.is_zero() {
+        actions::preserve(cx, domid, &config, say)?
+    } else {
+        actions::destroy(cx, domid, say)?;
+        config
+    };
+    say(&"Done. Rebooting now");
+    Ok(Some(config))
 }
 
 /// Creates the guest again, several times if need be: what it needs may still be in use by its

@@ -139,7 +139,7 @@ fn stop(session: &mut Session, settings: &Settings) -> Result<(), Failure> {
     }
     let mut guests: Vec<u16> = domains::list(session)?
         .iter()
-        .filter(|info| info.domid != 0 && !info.dying)
+        .filter(|info| info.domid != 0 && !info.dying && info.shutdown.is_none())
         .map(|info| info.domid)
         .collect();
     if settings.auto_only {
