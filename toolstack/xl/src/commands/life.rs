@@ -49,11 +49,14 @@ fn rescued(session: &mut Session, domid: u16) -> Result<bool, Failure> {
     let done = save::rescue(context, &found).or_fail(failed)?;
     let saver = found.saver();
     session.say(&match done {
-        Rescued::Resumed => format!("domain {domid} goes on: process {saver}, which saved it, was killed"),
+        Rescued::Resumed => {
+            format!("domain {domid} goes on: process {saver}, which saved it, was killed")
+        }
         Rescued::Ended => format!(
             "domain {domid} is ended: process {saver}, which saved it, was killed when its file was complete"
         ),
-        Rescued::Gone => format!("domain {domid} is gone"),
+        // It was another one that had the number.
+        Rescued::Gone => return Ok(false),
     });
     Ok(true)
 }
