@@ -45,7 +45,7 @@ guest() { echo "$1" >"$(tty)" && until_ok 150 said "$2"; }
 boots() { grep -c 'guest: ready' "$log"; }
 booted() { [ "$(boots)" -gt "$1" ]; }
 memory() { [ "$(xl list $name | tail -n 1 | tr -s ' ' | cut -d' ' -f3)" = "$1" ]; }
-state() { xl list "$1" 2>/dev/null | tail -n 1 | grep -q "$2"; }
+state() { xl list "$1" >/tmp/row && cat /tmp/row && grep -q "$2" /tmp/row; }
 gone() { ! xl domid "$1" >/dev/null 2>&1; }
 free() { xl info | sed -n 's/^free_memory *: //p'; }
 leftovers() {
@@ -59,6 +59,7 @@ clean() { [ -z "$(leftovers)" ]; }
 
 make-disk
 cp disk.img second.img
+sed -i 's/^vcpus.*/vcpus = 2/' pv.cfg
 before=$(free)
 
 step nothing runs
@@ -146,7 +147,8 @@ fi
 
 step pause and unpause
 run xl pause $name
-holds "its state has a p" state $name ' --p--- '
+# It may have been waiting for something.
+holds "its state has a p" state $name ' -[b-]p--- '
 run xl pause $name
 run xl unpause $name
 run xl unpause $name
@@ -164,7 +166,15 @@ run xl mem-set $name 192
 holds "it takes the rest back" until_ok 100 memory 192
 
 step CPUs
+holds "the guest has two" guest 'echo cpus=$(nproc)=.' 'cpus=2=\.'
 run xl vcpu-set $name 1
+holds "it gives one up" guest 'for i in 1 2 3 4 5 6 7 8 9; do [ $(nproc) = 1 ] && break; sleep 1; done; echo cpus=$(nproc)=.' 'cpus=1=\.'
+run xl vcpu-list $name
+run xl vcpu-set $name 2
+run xl vcpu-set -i $name 2
+# No daemon is there that takes a new CPU into use.
+holds "it takes it back" guest 'for i in 1 2 3 4 5 6 7 8 9; do { echo 1 >/sys/devices/system/cpu/cpu1/online; } 2>/dev/null; [ $(nproc) = 2 ] && break; sleep 1; done; echo again=$(nproc)=.' 'again=2=\.'
+run xl vcpu-set $name 9
 run xl vcpu-pin $name 0 0
 run xl vcpu-list $name
 run xl vcpu-pin $name all all

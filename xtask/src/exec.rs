@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::image::{Recipe, Toolstack};
+use crate::qemu::machine::{EAGER_FPU, hypervisor_args};
 use crate::qemu::tests::{BOOT, log_path};
-use crate::qemu::{Console, Machine, machine::hypervisor_args};
+use crate::qemu::{Console, Machine};
 use crate::suite::Suite;
 use crate::{compile, setup, userland};
 
@@ -122,6 +123,9 @@ fn machine(args: &Args, name: &str) -> Result<Machine> {
     machine.smp = args.smp;
     machine.mem = args.mem;
     machine.hypervisor_args = hypervisor_args(768);
+    if args.hypervisor.as_deref() == Some("reference") {
+        machine.hypervisor_args = format!("{} {EAGER_FPU}", machine.hypervisor_args);
+    }
     machine.kernel_args =
         format!("console=hvc0 DOM0_DO=script TOOLS={} {}", args.tools.word(), args.guest_cmdline);
     Ok(machine)

@@ -8,7 +8,7 @@ use crate::anchors::Anchors;
 use crate::exec::Tools;
 use crate::image::{Recipe, Toolstack};
 use crate::qemu::Machine;
-use crate::qemu::machine::{Icount, hypervisor_args};
+use crate::qemu::machine::{EAGER_FPU, Icount, hypervisor_args};
 use crate::suite::Suite;
 use crate::{compile, setup, userland};
 
@@ -95,7 +95,8 @@ pub fn machine(args: &Args) -> Result<Machine> {
     let console = if hypervisor.is_some() { "console=hvc0" } else { "console=ttyS0" };
     let tools = format!("TOOLS={}", args.tools.word());
     machine.kernel_args = join(&[console, &tools, &args.guest_cmdline]);
-    machine.hypervisor_args = join(&[&hypervisor_args(args.dom0_mem), &args.cmdline]);
+    let eager = if args.hypervisor.as_deref() == Some("reference") { EAGER_FPU } else { "" };
+    machine.hypervisor_args = join(&[&hypervisor_args(args.dom0_mem), eager, &args.cmdline]);
     machine.smp = args.smp;
     machine.mem = args.mem;
     machine.cpu.clone_from(&args.cpu);

@@ -115,6 +115,15 @@ impl Machine {
     }
 }
 
+/// For the distribution's hypervisor in this emulator: no lazy switching of FPU registers.
+///
+/// QEMU's XSAVE and XRSTOR (10.0, TCG) do not fault while CR0.TS is set, as they must (SDM volume 2,
+/// XRSTOR, protected mode exceptions: #NM if CR0.TS). Xen sets TS when it comes back to a vCPU, to load its
+/// registers at the first use. dom0's kernel then loads another process's by XRSTOR unnoticed, and that
+/// process's first own use makes Xen put the old ones over them: programs of dom0 go on with one
+/// another's vector registers whenever a guest runs beside, and die of memory faults now and then.
+pub const EAGER_FPU: &str = "spec-ctrl=eager-fpu";
+
 /// The hypervisor's usual command line, with `dom0_mem` MiB for dom0.
 pub fn hypervisor_args(dom0_mem: u32) -> String {
     format!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::guests::{self, GuestTest};
-use super::machine::hypervisor_args;
+use super::machine::{EAGER_FPU, hypervisor_args};
 use super::{Console, Machine, console::HYPERVISOR_FATAL};
 use crate::anchors::Anchors;
 use crate::cells::Transcript;
@@ -286,6 +286,9 @@ impl World {
         let mut machine = Machine::new(Some(&self.hypervisor), &self.anchors.vmlinuz());
         machine.initrd = Some(self.images.dom0.clone());
         machine.kernel_args = "console=hvc0".into();
+        if self.reference {
+            machine.hypervisor_args = format!("{} {EAGER_FPU}", machine.hypervisor_args);
+        }
         machine
     }
 
