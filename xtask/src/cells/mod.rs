@@ -17,7 +17,8 @@ use anyhow::{Context, Result, anyhow};
 use crate::exec::Tools;
 use crate::image::{Recipe, Toolstack};
 use crate::qemu::machine::{EAGER_FPU, hypervisor_args};
-use crate::qemu::tests::{BOOT, log_path};
+use crate::qemu::tests::{BOOT, Script, judged, log_path, scripted, to_its_end};
+use crate::qemu::userland::{CROSSING_OURS, CROSSING_THEIRS};
 use crate::qemu::{Console, Machine};
 use crate::suite::Suite;
 use crate::{compile, paths, setup, userland};
@@ -85,7 +86,11 @@ impl Form {
 /// Runs the script in the cells, two at a time, and compares.
 pub fn run(form: Form, show: bool) -> Result<Verdicts> {
     let world = Prepared::new(form)?;
-    judge_all(form, |cell| world.transcript(cell, show))
+    let mut verdicts = judge_all(form, |cell| world.transcript(cell, show))?;
+    if form == Form::Whole {
+        world.crossings(show, &mut verdicts);
+    }
+    Ok(verdicts)
 }
 
 /// Compares what the cells printed when they last ran.
@@ -170,7 +175,10 @@ impl Prepared {
     fn new(form: Form) -> Result<Self> {
         let anchors = setup::for_boot(Suite::Trixie)?;
         let own = userland::build()?;
-        let extra = [("etc/dom0/cells.sh", SCRIPT.as_bytes())];
+        let extra = [
+            ("etc/dom0/cells.sh", SCRIPT.as_bytes()),
+            ("etc/dom0/crossing.sh", CROSSING_OURS.text.as_bytes()),
+        ];
         let recipe = Recipe {
             toolstack: Toolstack::Both(&own),
             extra: &extra,
@@ -184,6 +192,31 @@ impl Prepared {
             kernel: anchors.vmlinuz(),
             dom0: images.dom0,
         })
+    }
+
+    /// Both toolsets in one dom0 on the distribution's hypervisor, with either's daemons; on this one they
+    /// are among the ordinary tests.
+    fn crossings(&self, show: bool, verdicts: &mut Verdicts) {
+        let run = |script: &Script| -> Result<Transcript> {
+            println!("{}, on the distribution's hypervisor ...", script.name);
+            let log = log_path(&format!("{} on xen", script.name));
+            let machine = self.machine(&self.reference, "");
+            let mut console = Console::start(&scripted(script, machine), &log)?;
+            console.echo(show);
+            to_its_end(script, &mut console)
+        };
+        let both = std::thread::scope(|scope| {
+            [&CROSSING_OURS, &CROSSING_THEIRS]
+                .map(|script| (script, scope.spawn(move || run(script))))
+                .map(|(script, thread)| (script, thread.join()))
+        });
+        for (script, transcript) in both {
+            let transcript = transcript.unwrap_or_else(|_| Err(anyhow!("its thread panicked")));
+            let mut tell = |name: String, result| {
+                verdicts.push((format!("on the distribution's hypervisor: {name}"), result));
+            };
+            judged(script, transcript, &mut tell);
+        }
     }
 
     /// dom0 with both toolsets under a hypervisor; the same command lines for both hypervisors.

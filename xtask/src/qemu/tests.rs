@@ -66,6 +66,8 @@ pub struct Script {
     pub file: &'static str,
     /// Its text.
     pub text: &'static str,
+    /// Whose daemons run, as dom0's start-up script takes it; ours if empty.
+    pub daemons: &'static str,
     /// How many sentences it prints.
     pub sentences: usize,
     /// How long it may take.
@@ -252,7 +254,16 @@ fn run_script(script: &Script, world: &World, tell: &mut dyn FnMut(Verdict)) {
         tell(Verdict { name, time: start.elapsed(), result });
         start = Instant::now();
     };
-    let transcript = match transcript(script, world) {
+    judged(script, transcript(script, world), &mut verdict);
+}
+
+/// Tells each sentence that the script printed, and whether they were all.
+pub fn judged(
+    script: &Script,
+    transcript: Result<Transcript>,
+    verdict: &mut dyn FnMut(String, Result<()>),
+) {
+    let transcript = match transcript {
         Ok(transcript) => transcript,
         Err(error) => return verdict(script.name.to_owned(), Err(error)),
     };
@@ -268,9 +279,18 @@ fn run_script(script: &Script, world: &World, tell: &mut dyn FnMut(Verdict)) {
 }
 
 fn transcript(script: &Script, world: &World) -> Result<Transcript> {
-    let mut machine = world.dom0();
-    machine.kernel_args += &format!(" DOM0_DO={} TOOLS=rust", script.file);
-    let mut console = world.start(&machine, script.name)?;
+    let mut console = world.start(&scripted(script, world.dom0()), script.name)?;
+    to_its_end(script, &mut console)
+}
+
+/// A machine whose dom0 runs the script.
+pub fn scripted(script: &Script, mut machine: Machine) -> Machine {
+    machine.kernel_args += &format!(" DOM0_DO={} TOOLS=rust {}", script.file, script.daemons);
+    machine
+}
+
+/// Waits for the script's end and the machine's; what it printed.
+pub fn to_its_end(script: &Script, console: &mut Console) -> Result<Transcript> {
     let (begin, end) =
         (format!("dom0: begin {}\n", script.file), format!("dom0: end {}", script.file));
     console.expect(&begin, BOOT)?;
