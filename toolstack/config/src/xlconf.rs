@@ -27,6 +27,8 @@ pub struct XlConf {
     pub blkdev_start: Option<String>,
     /// Memory is claimed before it is populated.
     pub claim_mode: bool,
+    /// Unpacked kernels are kept, so that the next guest of a kernel is made sooner.
+    pub kernel_cache: bool,
     /// How domain numbers are chosen.
     pub domid_policy: DomidPolicy,
     /// Limits of guests' grant tables.
@@ -54,6 +56,7 @@ impl Default for XlConf {
             output_format: OutputFormat::Json,
             blkdev_start: None,
             claim_mode: true,
+            kernel_cache: true,
             domid_policy: DomidPolicy::Xen,
             grants: Grants::default(),
             cpumask: None,

@@ -9,6 +9,7 @@
 //! What a domain finds at its start: `builder::layout`. The order of calls and the values that are not of
 //! that follow what Xen's own tools do.
 
+mod cache;
 mod error;
 mod files;
 mod load;
@@ -37,6 +38,8 @@ const KIB_PER_PAGE: u64 = 4;
 pub struct Request {
     /// The kernel: an ELF file, a bzImage, or either compressed by gzip.
     pub kernel: PathBuf,
+    /// Where unpacked kernels are kept, for the next creation; `None`: nowhere.
+    pub kernel_cache: Option<PathBuf>,
     /// The initial ramdisk, given to the kernel as it is.
     pub ramdisk: Option<PathBuf>,
     /// The kernel's command line, at most 1023 bytes.
@@ -78,6 +81,7 @@ impl Default for Request {
     fn default() -> Self {
         Self {
             kernel: PathBuf::new(),
+            kernel_cache: None,
             ramdisk: None,
             command_line: String::new(),
             memory_kib: 128 << 10,
@@ -124,6 +128,7 @@ pub struct Prepared {
     kernel: Kernel,
     ramdisk: Option<files::Ramdisk>,
     layout: Layout,
+    notes: Vec<String>,
 }
 
 impl Prepared {
@@ -138,7 +143,9 @@ impl Prepared {
         }
         start::check_command_line(&request.command_line)?;
         let ramdisk = request.ramdisk.as_deref().map(files::Ramdisk::open).transpose()?;
-        let image = files::KernelImage::load(&request.kernel)?;
+        let mut notes = Vec::new();
+        let folder = request.kernel_cache.as_deref();
+        let image = files::KernelImage::load(&request.kernel, folder, &mut notes)?;
         let kernel = image.kernel()?;
         let want = layout::Request {
             nr_pages: pages,
@@ -151,7 +158,12 @@ impl Prepared {
             memory_mib: pages >> 8,
             source,
         })?;
-        Ok(Self { request, image, kernel, ramdisk, layout })
+        Ok(Self { request, image, kernel, ramdisk, layout, notes })
+    }
+
+    /// What was done for speed, or could not be; nothing that anybody must know.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// What is to be built.

@@ -24,6 +24,8 @@ pub struct Paths {
     pub lib: PathBuf,
     /// What holds until the next boot: journals of creations, locks of monitors.
     pub run: PathBuf,
+    /// What can be made again at any time: unpacked kernels.
+    pub cache: PathBuf,
     /// Logs of monitors.
     pub log: PathBuf,
     /// Hotplug scripts.
@@ -43,6 +45,7 @@ impl Default for Paths {
         Self {
             lib: "/var/lib/xen".into(),
             run: "/run/xen".into(),
+            cache: "/var/cache/xen".into(),
             log: "/var/log/xen".into(),
             scripts: "/etc/xen/scripts".into(),
             dump: "/var/lib/xen/dump".into(),
@@ -58,10 +61,11 @@ impl Paths {
     #[must_use]
     pub fn below(root: &Path) -> Self {
         let of = |path: PathBuf| root.join(path.strip_prefix("/").unwrap_or(&path));
-        let Self { lib, run, log, scripts, dump, proc, sys, dev } = Self::default();
+        let Self { lib, run, cache, log, scripts, dump, proc, sys, dev } = Self::default();
         Self {
             lib: of(lib),
             run: of(run),
+            cache: of(cache),
             log: of(log),
             scripts: of(scripts),
             dump: of(dump),

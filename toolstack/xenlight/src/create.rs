@@ -57,6 +57,8 @@ pub struct Created {
     pub domid: u16,
     /// Process that watches it.
     pub monitor: Option<u32>,
+    /// What was done for speed, or could not be: for whoever asks to be told more.
+    pub notes: Vec<String>,
 }
 
 /// Creates a guest, and lets it run unless it shall stay paused.
@@ -86,9 +88,12 @@ pub fn create_from(
     let request = steps::request(cx, &config, options)?;
     refuse_soon(cx, &config, request.memory_kib, options)?;
     // The kernel is read and unpacked before others are made to wait.
+    let mut notes = Vec::new();
     let filling = match contents {
         Contents::Kernel => {
-            steps::Filling::Kernel(Box::new(build::Prepared::new(request.clone())?))
+            let prepared = build::Prepared::new(request.clone())?;
+            notes.extend_from_slice(prepared.notes());
+            steps::Filling::Kernel(Box::new(prepared))
         }
         Contents::Saved(read) => steps::Filling::Saved(request.clone(), read),
     };
@@ -106,7 +111,7 @@ pub fn create_from(
         steps::Steps { cx, config: &config, options, journal: &mut journal, lock: Some(lock) };
     let mut domid = None;
     match steps.run(filling, &users, &mut domid) {
-        Ok(created) => Ok(created),
+        Ok(created) => Ok(Created { notes, ..created }),
         Err(error) => Err(take_back(cx, domid, error)),
     }
 }

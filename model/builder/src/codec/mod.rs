@@ -6,7 +6,7 @@ mod gzip;
 mod lz4;
 mod lzma;
 mod x86;
-mod xxhash;
+pub mod xxhash;
 mod xz;
 mod zstd;
 

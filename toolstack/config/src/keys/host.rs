@@ -30,6 +30,7 @@ pub static HOST_KEYS: &[Key] = &[
     k("output_format", Choice(&["json", "sxp"]), "json", Done, "form of long outputs"),
     k("blkdev_start", Text, "xvda", Done, "first name for disks attached to dom0 for a boot loader"),
     k("claim_mode", Flag, "1", Done, "memory is claimed before it is populated"),
+    k("kernel_cache", Flag, "1", Done, "unpacked kernels are kept in /var/cache/xen/kernels"),
     k("domid_policy", Choice(&["xen", "random"]), "xen", Done, "how domain numbers are chosen"),
     k("max_grant_frames", Number(1, 4_294_967_295), "hypervisor", Done, "frames of the grant table"),
     k("max_maptrack_frames", Number(0, 4_294_967_295), "hypervisor", Done, "frames of the map-tracking table"),

@@ -61,6 +61,7 @@ fn read(check: &mut Check<'_>) -> XlConf {
         },
         blkdev_start: check.text("blkdev_start"),
         claim_mode: check.flag("claim_mode").unwrap_or(usual.claim_mode),
+        kernel_cache: check.flag("kernel_cache").unwrap_or(usual.kernel_cache),
         domid_policy: match check.text("domid_policy").as_deref() {
             Some("random") => DomidPolicy::Random,
             _ => DomidPolicy::Xen,

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use builder::codec::Codec;
 use builder::elf::Elf;
@@ -10,7 +11,10 @@ use builder::image::{ImageError, Payload};
 use builder::kernel::Kernel;
 use sys::Buffer;
 
+use crate::life;
+
 use super::BuildError;
+use super::cache::{self, Cache, CacheError, Key};
 
 /// A kernel larger than this, packed or not, is none.
 const MAX_KERNEL: u64 = 1 << 30;
@@ -46,9 +50,22 @@ fn open(what: &'static str, path: &Path, max: u64) -> Result<(File, u64), BuildE
 }
 
 impl KernelImage {
-    /// Reads a kernel and unpacks it.
-    pub(super) fn load(path: &Path) -> Result<Self, BuildError> {
+    /// Reads a kernel and unpacks it, if it was not kept unpacked in `folder` already; then it is.
+    /// Says in `notes` what came of that.
+    pub(super) fn load(
+        path: &Path,
+        folder: Option<&Path>,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, BuildError> {
         let (mut file, size) = open("kernel", path, MAX_KERNEL)?;
+        // A file that does not say what it is has no place in the cache.
+        let kept = folder.and_then(|folder| Some((folder, Key::of(&file).ok()?)));
+        if let Some((folder, key)) = kept
+            && let Some(elf) = found(folder, &key, notes)
+        {
+            let range = 0..elf.bytes().len();
+            return Ok(Self { path: path.to_path_buf(), elf, range });
+        }
         let memory = |source| BuildError::Read {
             what: "kernel",
             path: path.to_path_buf(),
@@ -78,6 +95,15 @@ impl KernelImage {
         let mut elf =
             Buffer::zeroed(usize::try_from(unpacked).unwrap_or(usize::MAX)).map_err(memory)?;
         let length = payload.unpack(elf.bytes_mut()).map_err(bad)?.len();
+        if let Some((folder, key)) = kept {
+            let unpacked = elf.bytes().get(..length).unwrap_or_default();
+            let done = unchanged(&file, &key)
+                .and_then(|()| cache::keep(folder, &key, unpacked, SystemTime::now()));
+            notes.push(match done {
+                Ok(()) => format!("{} is kept unpacked in {}", path.display(), folder.display()),
+                Err(e) => format!("{} is not kept unpacked: {}", path.display(), life::chain(&e)),
+            });
+        }
         Ok(Self { path, elf, range: 0..length })
     }
 
@@ -91,6 +117,30 @@ impl KernelImage {
     pub(super) fn kernel(&self) -> Result<Kernel, BuildError> {
         Kernel::read(&self.elf()?)
             .map_err(|source| BuildError::NotXen { path: self.path.clone(), source })
+    }
+}
+
+/// The unpacked kernel, if it was kept and can be used.
+fn found(folder: &Path, key: &Key, notes: &mut Vec<String>) -> Option<Buffer> {
+    let cache = Cache::open(folder);
+    match cache.and_then(|cache| cache.map_or(Ok(None), |cache| cache.find(key))) {
+        Ok(Some((elf, place))) => {
+            notes.push(format!("the unpacked kernel comes from {}", place.display()));
+            Some(elf)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            notes.push(format!("a kept kernel is not used: {}", life::chain(&error)));
+            None
+        }
+    }
+}
+
+/// Whether what was read is what the key stands for.
+fn unchanged(file: &File, key: &Key) -> Result<(), CacheError> {
+    match Key::of(file) {
+        Ok(now) if now == *key => Ok(()),
+        _ => Err(CacheError::Changed),
     }
 }
 

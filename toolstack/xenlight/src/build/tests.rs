@@ -1,8 +1,11 @@
 //! What is said of files and sizes before there is a domain, and what is written where.
 
 use std::error::Error;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use super::cache::{self, Key};
 use super::load::Plan;
 use super::{BuildError, Prepared, Request};
 use builder::kernel::Sink;
@@ -126,4 +129,45 @@ fn whole_zero_pages_are_cleared_and_all_others_written() {
     plan.settle();
     assert_eq!(plan.written, [(1, 3), (9, 1), (0x20, 1)]);
     assert_eq!(plan.cleared, [(4, 5)]);
+}
+
+/// `bytes` as a gzip file of one stored block (RFC 1951, 3.2.4; RFC 1952).
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(bytes.len()).unwrap();
+    let mut file = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x01".to_vec();
+    file.extend(size.to_le_bytes());
+    file.extend((!size).to_le_bytes());
+    file.extend(bytes);
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    file.extend((!crc).to_le_bytes());
+    file.extend(u32::from(size).to_le_bytes());
+    file
+}
+
+#[test]
+fn a_kernel_that_was_kept_unpacked_is_not_unpacked_again_until_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, folder) = (dir.path().join("k"), dir.path().join("kernels"));
+    std::fs::write(&path, gzip(&kernel(true))).unwrap();
+    let request =
+        Request { kernel: path.clone(), kernel_cache: Some(folder.clone()), ..Request::default() };
+    let said = || Prepared::new(request.clone()).unwrap().notes().join("; ");
+    assert!(said().contains("is not kept unpacked: it was changed less than 5 s ago"));
+    let key = Key::of(&std::fs::File::open(&path).unwrap()).unwrap();
+    let later = SystemTime::now() + Duration::from_secs(60);
+    cache::keep(&folder, &key, &kernel(true), later).unwrap();
+    assert!(said().starts_with("the unpacked kernel comes from "), "{}", said());
+    // Nothing kept fails a creation.
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(said().starts_with("a kept kernel is not used: "), "{}", said());
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Another kernel in the same file.
+    std::fs::write(&path, gzip(&[kernel(true), vec![0; 8]].concat())).unwrap();
+    assert!(!said().contains("comes from"), "{}", said());
 }

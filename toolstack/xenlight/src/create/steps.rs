@@ -39,6 +39,7 @@ pub(super) fn request(
     };
     Ok(Request {
         kernel: PathBuf::from(pv.kernel.as_deref().unwrap_or_default()),
+        kernel_cache: cx.host.kernel_cache.then(|| cx.paths.cache.join("kernels")),
         ramdisk: pv.ramdisk.as_deref().map(PathBuf::from),
         command_line: pv.cmdline.clone().unwrap_or_default(),
         memory_kib: config.memory_kib,
@@ -196,6 +197,6 @@ impl Steps<'_> {
             let started = self.cx.xen.unpause(domid);
             started.map_err(|source| CreateError::Start { domid, source })?;
         }
-        Ok(Created { domid, monitor })
+        Ok(Created { domid, monitor, notes: Vec::new() })
     }
 }

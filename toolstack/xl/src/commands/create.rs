@@ -111,13 +111,16 @@ pub fn start(
         monitor: watcher,
         ..Options::default()
     };
-    let Created { domid, monitor } = make(session, &options)?;
+    let Created { domid, monitor, notes } = make(session, &options)?;
     if let Some(process) = monitor
         && !how.quiet
     {
         output::error(&format!("Daemon running with PID {process}\n"));
     }
     if session.globals.verbose > 0 || parsed.flag("d") {
+        for note in notes {
+            session.say(&note);
+        }
         session.say(&format!("domain {domid} is made"));
     }
     let client = if how.console { Some(attach(domid)?) } else { None };
