@@ -38,7 +38,7 @@ fn run(words: &[&str]) -> Outcome {
     if let ["monitor", "--domid", domid] = words {
         rustix::process::setsid()?;
         let open: &mut dyn FnMut() -> _ = &mut || Context::open(host());
-        return Ok(monitor::run(open, domid.parse()?, &mut |line| println!("{line}"))?);
+        return Ok(monitor::run(open, domid.parse()?, &mut |line| println!("{line}"), &mut || {})?);
     }
     let cx = &mut Context::open(host())?;
     match words {

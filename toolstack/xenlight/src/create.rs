@@ -111,7 +111,10 @@ pub fn create_from(
         steps::Steps { cx, config: &config, options, journal: &mut journal, lock: Some(lock) };
     let mut domid = None;
     match steps.run(filling, &users, &mut domid) {
-        Ok(created) => Ok(Created { notes, ..created }),
+        Ok(mut created) => {
+            created.notes.splice(..0, notes);
+            Ok(created)
+        }
         Err(error) => Err(take_back(cx, domid, error)),
     }
 }

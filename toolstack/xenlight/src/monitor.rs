@@ -12,7 +12,7 @@ mod status;
 mod watch;
 
 pub use backoff::Backoff;
-pub use launch::{Launch, LaunchError, launch};
+pub use launch::{Launch, LaunchError, Launched, launch, watching};
 pub use log::log_path;
 pub(crate) use status::forget;
 pub use status::{Adopted, Status, adopt, status};
@@ -67,7 +67,8 @@ pub enum MonitorError {
 /// A place for what a monitor says; one call a line.
 pub type Say<'a> = &'a mut dyn FnMut(&dyn Display);
 
-/// Watches a guest until it is gone for good. `open` connects anew when the store's daemon was restarted.
+/// Watches a guest until it is gone for good. `open` connects anew when the store's daemon was restarted;
+/// `ready` is called once the guest is watched.
 ///
 /// # Errors
 /// [`MonitorError`].
@@ -75,6 +76,7 @@ pub fn run(
     open: &mut dyn FnMut() -> Result<Context, ContextError>,
     domid: u16,
     say: Say<'_>,
+    ready: &mut dyn FnMut(),
 ) -> Result<(), MonitorError> {
     let mut cx = open()?;
     let mut domid = domid;
@@ -87,7 +89,9 @@ pub fn run(
         let pid = std::process::id();
         say(&format_args!("Waiting for domain {name} (domid {domid}) to die [pid {pid}]"));
         let start = Instant::now();
-        let next = watch_one(&mut cx, open, domid, say, &mut |lived| backoff.ended(lived), start)?;
+        let end = watch::until_end(&mut cx, open, domid, say, ready)?;
+        let mut pause = || backoff.ended(start.elapsed());
+        let next = ended(&mut cx, open, domid, say, &mut pause, end)?;
         // The next one's file has another number.
         let _ = std::fs::remove_file(&path);
         drop(lock);
@@ -98,16 +102,16 @@ pub fn run(
     }
 }
 
-/// Watches one guest to its end and does what is to be done; the number of its successor.
-fn watch_one(
+/// Does what is to be done at a guest's end; the number of its successor.
+fn ended(
     cx: &mut Context,
     open: &mut dyn FnMut() -> Result<Context, ContextError>,
     domid: u16,
     say: Say<'_>,
-    pause: &mut dyn FnMut(Duration) -> Duration,
-    start: Instant,
+    pause: &mut dyn FnMut() -> Duration,
+    end: End,
 ) -> Result<Option<u16>, MonitorError> {
-    let reason = match watch::until_end(cx, open, domid, say)? {
+    let reason = match end {
         End::Gone => {
             say(&format_args!("Domain {domid} has been destroyed."));
             return Ok(None);
@@ -144,7 +148,7 @@ fn watch_one(
             if action == Action::SoftReset {
                 say(&"A soft reset of a PV guest is not implemented: the guest is restarted");
             }
-            let wait = pause(start.elapsed());
+            let wait = pause();
             match make_way(cx, domid, config, action, wait, say)? {
                 Some(config) => recreate(cx, open, &config, say).map(Some),
                 None => Ok(None),

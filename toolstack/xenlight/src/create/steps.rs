@@ -1,6 +1,7 @@
 //! The steps of a creation that change something, in their order.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use xl_config::{DomainConfig, DomidPolicy};
 
@@ -11,6 +12,9 @@ use crate::journal::Journal;
 use crate::lock::Lock;
 use crate::tree::{self, DomainNodes, Node, Rings};
 use crate::{Context, cpus, life, monitor, restore, userdata};
+
+/// How long a new guest's monitor is waited for: it watches then, or something is wrong that its log says.
+const WATCHED: Duration = Duration::from_secs(5);
 
 /// What is put into the domain.
 pub(super) enum Filling<'a> {
@@ -189,7 +193,7 @@ impl Steps<'_> {
     fn start(&mut self, domid: u16) -> Result<Created, CreateError> {
         let launch = self.options.monitor.as_ref();
         let name = &self.config.name;
-        let monitor = launch
+        let launched = launch
             .map(|launch| monitor::launch(&self.cx.paths, launch, domid, name))
             .transpose()?;
         self.journal.starting()?;
@@ -197,6 +201,13 @@ impl Steps<'_> {
             let started = self.cx.xen.unpause(domid);
             started.map_err(|source| CreateError::Start { domid, source })?;
         }
-        Ok(Created { domid, monitor, notes: Vec::new() })
+        let mut notes = Vec::new();
+        if let Some(launched) = &launched
+            && !launched.wait(WATCHED)
+        {
+            let (pid, limit) = (launched.pid, WATCHED.as_secs());
+            notes.push(format!("process {pid} does not watch the guest yet, after {limit} s"));
+        }
+        Ok(Created { domid, monitor: launched.map(|launched| launched.pid), notes })
     }
 }

@@ -71,7 +71,7 @@ pub fn adopt(cx: &mut Context, program: &Launch) -> Result<Vec<Adopted>, life::L
     for domain in life::names(cx)? {
         if domain.domid != 0 && status(&cx.paths, domain.domid, &domain.name) == Status::Killed {
             let result = launch(&cx.paths, program, domain.domid, &domain.name);
-            started.push((domain, result));
+            started.push((domain, result.map(|launched| launched.pid)));
         }
     }
     Ok(started)

@@ -27,16 +27,17 @@ pub(super) enum End {
     Gone,
 }
 
-/// Waits for a guest's end. One that is suspended is waited for further: it is either resumed or
-/// destroyed by who suspended it.
+/// Waits for a guest's end; `ready` is called when that is waited for. One that is suspended is waited for
+/// further: it is either resumed or destroyed by who suspended it.
 pub(super) fn until_end(
     cx: &mut Context,
     open: &mut dyn FnMut() -> Result<Context, ContextError>,
     domid: u16,
     say: Say<'_>,
+    ready: &mut dyn FnMut(),
 ) -> Result<End, MonitorError> {
     loop {
-        match watched(cx, domid, say) {
+        match watched(cx, domid, say, ready) {
             Ok(end) => return Ok(end),
             Err(LifeError::Store(error)) if error.is_disconnected() || error.is_timed_out() => {
                 reconnect(cx, open, say);
@@ -46,14 +47,24 @@ pub(super) fn until_end(
     }
 }
 
-fn watched(cx: &mut Context, domid: u16, say: Say<'_>) -> Result<End, LifeError> {
+fn watched(
+    cx: &mut Context,
+    domid: u16,
+    say: Say<'_>,
+    ready: &mut dyn FnMut(),
+) -> Result<End, LifeError> {
     // A watch of this connection that is there already stays.
     match cx.store.watch("@releaseDomain", TOKEN) {
         Err(error) if !error.is_exists() => return Err(error.into()),
         _ => {}
     }
+    let mut told = false;
     let end = loop {
-        match look(cx, domid)? {
+        let look = look(cx, domid)?;
+        if !matches!(look, Look::Ended(_)) && !std::mem::replace(&mut told, true) {
+            ready();
+        }
+        match look {
             Look::Ended(end) => break end,
             Look::Runs => cx.store.next_event(AT_LEAST_EVERY)?,
             Look::Suspended => {

@@ -129,7 +129,7 @@ pub fn start(
         life::unpause(context, domid).or_fail(|| format!("cannot start domain {domid}"))?;
     }
     if how.foreground {
-        watch(session, domid)?;
+        watch(session, domid, &mut || {})?;
     }
     match client {
         Some(mut client) => {
@@ -164,12 +164,12 @@ fn wait_readable(fd: &impl std::os::fd::AsFd) {
 }
 
 /// Is the monitor itself, in the foreground.
-fn watch(session: &mut Session, domid: u16) -> Result<(), Failure> {
+fn watch(session: &mut Session, domid: u16, ready: &mut dyn FnMut()) -> Result<(), Failure> {
     let globals = session.globals;
     let settings = crate::session::host_settings(&globals)?;
     let mut open = || xenlight::Context::open(settings.clone());
     let mut say = |line: &dyn std::fmt::Display| output::print(&format!("{line}\n"));
-    monitor::run(&mut open, domid, &mut say)
+    monitor::run(&mut open, domid, &mut say, ready)
         .or_fail(|| format!("cannot watch domain {domid} any longer"))
 }
 
@@ -180,7 +180,7 @@ pub fn watcher(session: &mut Session, parsed: &Parsed) -> Outcome {
         .ok_or_else(|| Failure::new(format!("monitor needs a domain's number, not {text}")))?;
     // It fails where this is the leader of a session already, which does as well.
     let _ = rustix::process::setsid();
-    watch(session, domid)?;
+    watch(session, domid, &mut monitor::watching)?;
     Ok(0)
 }
 
