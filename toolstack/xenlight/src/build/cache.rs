@@ -15,7 +15,7 @@ mod tests;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -104,7 +104,8 @@ impl Cache {
     fn make(path: &Path) -> Result<Self, CacheError> {
         let making = failed("make", path);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(&making)?;
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true).mode(0o755).create(parent).map_err(&making)?;
         }
         match rustix::fs::mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}

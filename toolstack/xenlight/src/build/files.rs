@@ -97,9 +97,7 @@ impl KernelImage {
         let length = payload.unpack(elf.bytes_mut()).map_err(bad)?.len();
         if let Some((folder, key)) = kept {
             let unpacked = elf.bytes().get(..length).unwrap_or_default();
-            let done = unchanged(&file, &key)
-                .and_then(|()| cache::keep(folder, &key, unpacked, SystemTime::now()));
-            notes.push(match done {
+            notes.push(match keep(folder, &file, &key, unpacked) {
                 Ok(()) => format!("{} is kept unpacked in {}", path.display(), folder.display()),
                 Err(e) => format!("{} is not kept unpacked: {}", path.display(), life::chain(&e)),
             });
@@ -136,12 +134,12 @@ fn found(folder: &Path, key: &Key, notes: &mut Vec<String>) -> Option<Buffer> {
     }
 }
 
-/// Whether what was read is what the key stands for.
-fn unchanged(file: &File, key: &Key) -> Result<(), CacheError> {
-    match Key::of(file) {
-        Ok(now) if now == *key => Ok(()),
-        _ => Err(CacheError::Changed),
+/// Keeps what was unpacked, if the file that was read is still what the key stands for.
+fn keep(folder: &Path, file: &File, key: &Key, unpacked: &[u8]) -> Result<(), CacheError> {
+    if Key::of(file).ok() != Some(*key) {
+        return Err(CacheError::Changed);
     }
+    cache::keep(folder, key, unpacked, SystemTime::now())
 }
 
 /// What a kernel file holds; besides what `Payload` knows, a whole file compressed by gzip.
