@@ -13,6 +13,13 @@ fn round(acc: u64, lane: u64) -> u64 {
     acc.wrapping_add(lane.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1)
 }
 
+#[inline(always)]
+fn stir(v: &mut [u64; 4], stripe: &[u8; 32]) {
+    for (acc, lane) in v.iter_mut().zip(stripe.as_chunks::<8>().0) {
+        *acc = round(*acc, u64::from_le_bytes(*lane));
+    }
+}
+
 fn merge(hash: u64, acc: u64) -> u64 {
     (hash ^ round(0, acc)).wrapping_mul(P1).wrapping_add(P4)
 }
@@ -24,10 +31,16 @@ pub fn xxh64(bytes: &[u8]) -> u64 {
         P5
     } else {
         let mut v = [P1.wrapping_add(P2), P2, 0, P1.wrapping_neg()];
-        for stripe in stripes {
-            for (acc, lane) in v.iter_mut().zip(stripe.as_chunks::<8>().0) {
-                *acc = round(*acc, u64::from_le_bytes(*lane));
-            }
+        // Four at a time, so that what goes round does so less often.
+        let (fours, rest) = stripes.as_chunks::<4>();
+        for [a, b, c, d] in fours {
+            stir(&mut v, a);
+            stir(&mut v, b);
+            stir(&mut v, c);
+            stir(&mut v, d);
+        }
+        for stripe in rest {
+            stir(&mut v, stripe);
         }
         let [a, b, c, d] = v;
         let sum = a.rotate_left(1).wrapping_add(b.rotate_left(7));
@@ -61,5 +74,29 @@ mod tests {
     fn known_hashes_come_out() {
         assert_eq!(xxh64(b""), 0xef46_db37_51d8_e999);
         assert_eq!(xxh64(b"abc"), 0x44bc_2cf5_ad77_0999);
+    }
+
+    /// Stripe by stripe, as the format has it, for lengths that are whole stripes.
+    fn plainly(bytes: &[u8]) -> u64 {
+        let mut v = [P1.wrapping_add(P2), P2, 0, P1.wrapping_neg()];
+        for (n, lane) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            v[n % 4] = round(v[n % 4], u64::from_le_bytes(*lane));
+        }
+        let [a, b, c, d] = v;
+        let sum = a.rotate_left(1).wrapping_add(b.rotate_left(7));
+        let sum = sum.wrapping_add(c.rotate_left(12)).wrapping_add(d.rotate_left(18));
+        let hash = v.into_iter().fold(sum, merge).wrapping_add(bytes.len() as u64);
+        let hash = (hash ^ hash >> 33).wrapping_mul(P2);
+        let hash = (hash ^ hash >> 29).wrapping_mul(P3);
+        hash ^ hash >> 32
+    }
+
+    #[test]
+    fn how_many_stripes_are_taken_at_a_time_makes_no_difference() {
+        let bytes: Vec<u8> = (0..32 * 13).map(|n| (n * 7 % 251) as u8).collect();
+        for stripes in 1..=13 {
+            let part = &bytes[..stripes * 32];
+            assert_eq!(xxh64(part), plainly(part), "{stripes} stripes");
+        }
     }
 }

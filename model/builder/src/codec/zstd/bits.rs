@@ -12,9 +12,10 @@ use crate::num::u64_at;
 pub struct BitReader<'a> {
     input: &'a [u8],
     /// Where the stream starts in `input`.
-    start: usize,
-    /// Where `word` was loaded from.
-    at: usize,
+    start: u32,
+    /// Where `word` was loaded from. 32 bits, so that eight bytes further on is never less, and one
+    /// comparison tells whether they are there; a negative place is a large one.
+    at: u32,
     /// Eight bytes, rotated so that the next bits to take are at the top.
     word: u64,
     /// Bits of `word` that were taken.
@@ -44,15 +45,19 @@ impl<'a> BitReader<'a> {
         let at = end.checked_sub(8).ok_or(corrupt)?;
         let word = u64_at(input, at).ok_or(corrupt)?;
         let used = last.leading_zeros().wrapping_add(1);
+        let large = CodecError::Unsupported("zstd block past 2 GiB");
+        let place = |n: usize| i32::try_from(n).map(i32::cast_unsigned).map_err(|_| large);
+        let (start, at) = (place(start)?, place(at)?);
         Ok(Self { input, start, at, word: word.rotate_left(used), used })
     }
 
     /// Makes at least 57 bits available.
     #[inline(always)]
     pub fn refill(&mut self) {
-        self.at = self.at.wrapping_sub((self.used >> 3) as usize);
+        self.at = self.at.wrapping_sub(self.used >> 3);
         self.used &= 7;
-        let bytes = self.input.get(self.at..).and_then(|rest| rest.first_chunk::<8>());
+        let at = self.at as usize;
+        let bytes = self.input.get(at..at.wrapping_add(8)).and_then(|rest| rest.first_chunk::<8>());
         self.word = bytes.map_or(0, |b| u64::from_le_bytes(*b)).rotate_left(self.used);
     }
 
@@ -92,8 +97,9 @@ impl<'a> BitReader<'a> {
 
     /// Bits that are left; negative when more were taken than there are.
     pub fn left(&self) -> i64 {
-        let bytes = (self.at as u64).wrapping_add(8).wrapping_sub(self.start as u64);
-        bytes.wrapping_mul(8).wrapping_sub(u64::from(self.used)).cast_signed()
+        let bytes = i64::from(self.at.cast_signed()).wrapping_add(8);
+        let bytes = bytes.wrapping_sub(i64::from(self.start));
+        bytes.wrapping_mul(8).wrapping_sub(i64::from(self.used))
     }
 
     /// Whether exactly all bits were taken.

@@ -11,6 +11,10 @@ use crate::num::{index, low8, low32, u8_at};
 const CORRUPT: CodecError = CodecError::Corrupt("zstd sequences");
 const BEFORE: CodecError = CodecError::Corrupt("zstd offset reaches before the output");
 
+/// Output at most; no kernel is near it. Places in it are 32 bits: that some bytes more are there is one
+/// comparison then.
+const MAX_OUTPUT: usize = 1 << 31;
+
 /// Bytes past the literals that a copy in steps may read.
 pub const SLACK: usize = 32;
 
@@ -113,13 +117,13 @@ impl Kind {
 }
 
 /// A state, in one word to be loaded at once: bits 0-31 the baseline of the value, 32-39 its extra bits,
-/// 40-47 the bits to the next state, 48-63 the base of the next state.
+/// 40-55 the base of the next state, 56-63 the bits to it.
 #[derive(Clone, Copy)]
 struct Entry(u64);
 
 impl Entry {
     fn new((base, extra): (u32, u8), bits: u8, next: u16) -> Self {
-        let high = u64::from(next) << 48 | u64::from(bits) << 40 | u64::from(extra) << 32;
+        let high = u64::from(bits) << 56 | u64::from(next) << 40 | u64::from(extra) << 32;
         Self(high | u64::from(base))
     }
     #[inline(always)]
@@ -127,32 +131,29 @@ impl Entry {
         Self(entries.get(state & (MAX_SIZE - 1)).copied().unwrap_or(0))
     }
     #[inline(always)]
-    fn base(self) -> usize {
-        low32(self.0) as usize
+    fn base(self) -> u32 {
+        low32(self.0)
     }
     #[inline(always)]
     fn extra(self) -> u8 {
         low8(self.0 >> 32)
     }
-    /// Bits that lead to the next state.
-    #[inline(always)]
-    fn bits(self) -> u8 {
-        low8(self.0 >> 40)
-    }
+    /// The next state in the low bits, of which [`Entry::of`] takes as many as count; what lies above is
+    /// left there, as taking it away costs an instruction each time.
     #[inline(always)]
     fn next(self, stream: &mut BitReader<'_>) -> usize {
-        index((self.0 >> 48).wrapping_add(stream.take_uncounted(self.bits())))
+        index((self.0 >> 40).wrapping_add(stream.take_uncounted(low8(self.0 >> 56))))
     }
     /// Whether either has extra bits.
     #[inline(always)]
     fn any_extra(self, other: Self) -> bool {
         (self.0 | other.0) >> 32 & 0xff != 0
     }
-    /// All bits that lead to the next states: the fields are too small to add up to more than a byte, and
-    /// the baselines below overflow into the extra bits alone, by 2 at most.
+    /// All bits that lead to the next states: no field is so large that three of it overflow into the next,
+    /// but for the baselines, which overflow into the extra bits by 2 at most.
     #[inline(always)]
     fn all_bits(self, b: Self, c: Self) -> u32 {
-        u32::from(low8(self.0.wrapping_add(b.0).wrapping_add(c.0) >> 40))
+        u32::from(low8(self.0.wrapping_add(b.0).wrapping_add(c.0) >> 56))
     }
 }
 
@@ -229,7 +230,7 @@ impl Table {
 }
 
 /// The last three offsets.
-pub type Offsets = [usize; 3];
+pub type Offsets = [u32; 3];
 
 /// Runs the sequences section `input[at..end]` with the literals of `work`; output goes to `dst` from
 /// `out` on. Gives where the output ends.
@@ -243,6 +244,9 @@ pub fn run(
 ) -> Result<usize, CodecError> {
     let input = input.get(..end).ok_or(CodecError::Truncated)?;
     let (count, mut at) = sequence_count(input, at)?;
+    let limit = dst.len().min(MAX_OUTPUT);
+    let dst = dst.get_mut(..limit).unwrap_or_default();
+    let out = u32::try_from(out).map_err(|_| CodecError::TooLarge(limit))?;
     let mut place = Place { at: out, next: 0 };
     if count > 0 {
         let modes = u8_at(input, at).ok_or(CodecError::Truncated)?;
@@ -259,8 +263,8 @@ pub fn run(
     } else if at != end {
         return Err(CORRUPT);
     }
-    let rest = work.literal_count.checked_sub(place.next).ok_or(CORRUPT)?;
-    Ok(place.literals(&work.literals, dst, rest)?.at)
+    let rest = work.literal_count.checked_sub(place.next as usize).ok_or(CORRUPT)?;
+    Ok(place.literals(&work.literals, dst, rest)?.at as usize)
 }
 
 fn sequence_count(input: &[u8], at: usize) -> Result<(usize, usize), CodecError> {
@@ -283,9 +287,9 @@ fn sequence_count(input: &[u8], at: usize) -> Result<(usize, usize), CodecError>
 /// One decoded sequence.
 #[derive(Clone, Copy, Default)]
 struct Sequence {
-    lits: usize,
-    offset: usize,
-    matched: usize,
+    lits: u32,
+    offset: u32,
+    matched: u32,
 }
 
 /// The hot loop: most of a kernel's decompression, four million times for one. Sequences are decoded
@@ -359,14 +363,14 @@ fn decode_batch(
     for slot in batch {
         let (l, o, m) = (Entry::of(ll, l_state), Entry::of(of, o_state), Entry::of(ml, m_state));
         stream.refill();
-        let value = o.base().wrapping_add(index(stream.take(o.extra())));
+        let value = o.base().wrapping_add(low32(stream.take(o.extra())));
         let (mut matched, mut lits) = (m.base(), l.base());
         // 57 bits are good for an offset's 31 and three states' 26. Only the rarer longer lengths
         // need more.
         if m.any_extra(l) {
             stream.refill();
-            matched = matched.wrapping_add(index(stream.take(m.extra())));
-            lits = lits.wrapping_add(index(stream.take(l.extra())));
+            matched = matched.wrapping_add(low32(stream.take(m.extra())));
+            lits = lits.wrapping_add(low32(stream.take(l.extra())));
             stream.refill();
         }
         *slot = Sequence { lits, offset: resolve(&mut last, value, lits), matched };
@@ -384,14 +388,14 @@ fn decode_batch(
 
 /// What an offset value means: the values 1 to 3 repeat one of the last offsets.
 #[inline(always)]
-fn resolve(last: &mut Offsets, value: usize, literals: usize) -> usize {
+fn resolve(last: &mut Offsets, value: u32, literals: u32) -> u32 {
     let [a, b, c] = *last;
     if value > 3 {
         let offset = value.wrapping_sub(3);
         *last = [offset, a, b];
         return offset;
     }
-    match value.wrapping_add(usize::from(literals == 0)) {
+    match value.wrapping_add(u32::from(literals == 0)) {
         1 => a,
         2 => {
             *last = [b, a, c];
@@ -412,10 +416,10 @@ fn resolve(last: &mut Offsets, value: usize, literals: usize) -> usize {
 /// How far output and literals have come.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Where in the output the next byte goes.
-    at: usize,
+    /// Where in the output the next byte goes, at most [`MAX_OUTPUT`].
+    at: u32,
     /// Which literal is next.
-    next: usize,
+    next: u32,
 }
 
 impl Place {
@@ -430,38 +434,40 @@ impl Place {
         let Sequence { lits, offset, matched } = *sequence;
         // Nearly all are short: whole steps are copied then, into room that the next output fills.
         if lits <= 16 && matched <= 32 {
-            let from = literals.get(self.next..).and_then(|rest| rest.first_chunk::<16>());
-            let room = dst.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<64>());
-            if let (Some(from), Some(room)) = (from, room) {
-                if let Some(to) = room.first_chunk_mut::<16>() {
+            let room = (self.at as usize).wrapping_add(64) <= dst.len();
+            if let (Some(from), true) = (chunk::<16>(literals, self.next), room) {
+                if let Some(to) = chunk_mut::<16>(dst, self.at) {
                     *to = *from;
                 }
-                // Lengths are below 2^18 and positions within slices: these sums cannot wrap.
+                // Lengths are below 2^18 and places below 2^31: these sums cannot wrap.
                 let middle = self.at.wrapping_add(lits);
-                let window = dst.get_mut(middle.wrapping_sub(offset)..).ok_or(BEFORE)?;
+                let start = middle.checked_sub(offset).ok_or(BEFORE)?;
                 if offset >= 16 {
-                    step::<16>(window, 0, offset)?;
+                    let first = *chunk::<16>(dst, start).ok_or(CORRUPT)?;
+                    *chunk_mut::<16>(dst, middle).ok_or(CORRUPT)? = first;
                     if matched > 16 {
-                        step::<16>(window, 16, offset)?;
+                        let second = *chunk::<16>(dst, start.wrapping_add(16)).ok_or(CORRUPT)?;
+                        *chunk_mut::<16>(dst, middle.wrapping_add(16)).ok_or(CORRUPT)? = second;
                     }
                 } else {
-                    short_period(window, offset, matched)?;
+                    let window = dst.get_mut(start as usize..).ok_or(BEFORE)?;
+                    short_period(window, offset as usize, matched as usize)?;
                 }
                 let at = middle.wrapping_add(matched);
                 return Ok(Self { at, next: self.next.wrapping_add(lits) });
             }
         }
-        self.literals(literals, dst, lits)?.matched(dst, offset, matched)
+        let after = self.literals(literals, dst, lits as usize)?;
+        after.matched(dst, offset as usize, matched as usize)
     }
 
     /// Copies `count` literals.
     #[inline(always)]
     fn literals(self, literals: &[u8], dst: &mut [u8], count: usize) -> Result<Self, CodecError> {
-        let next = self.next.wrapping_add(count);
-        let at = self.at.wrapping_add(count);
-        let from = literals.get(self.next..next).ok_or(CORRUPT)?;
+        let (next, at) = (self.next as usize, self.at as usize);
+        let from = literals.get(next..next.wrapping_add(count)).ok_or(CORRUPT)?;
         let size = dst.len();
-        let to = dst.get_mut(self.at..at).ok_or(CodecError::TooLarge(size))?;
+        let to = dst.get_mut(at..at.wrapping_add(count)).ok_or(CodecError::TooLarge(size))?;
         if count <= 8 {
             for (to, from) in to.iter_mut().zip(from) {
                 *to = *from;
@@ -469,21 +475,28 @@ impl Place {
         } else {
             to.copy_from_slice(from);
         }
-        Ok(Self { at, next })
+        Ok(self.after(count, count))
     }
 
     /// Repeats `count` bytes from `offset` back.
     #[inline(never)]
     fn matched(self, dst: &mut [u8], offset: usize, count: usize) -> Result<Self, CodecError> {
-        if offset == 0 || offset > self.at {
+        let at = self.at as usize;
+        if offset == 0 || offset > at {
             return Err(BEFORE);
         }
-        let at = self.at.wrapping_add(count);
-        if at > dst.len() {
+        if at.wrapping_add(count) > dst.len() {
             return Err(CodecError::TooLarge(dst.len()));
         }
-        crate::codec::repeat(dst, self.at, offset, count);
-        Ok(Self { at, next: self.next })
+        crate::codec::repeat(dst, at, offset, count);
+        Ok(self.after(count, 0))
+    }
+
+    /// The place so many bytes and literals further on, which are in the slices.
+    #[inline(always)]
+    fn after(self, bytes: usize, literals: usize) -> Self {
+        let (bytes, literals) = (low32(bytes as u64), low32(literals as u64));
+        Self { at: self.at.wrapping_add(bytes), next: self.next.wrapping_add(literals) }
     }
 }
 
@@ -520,18 +533,32 @@ fn short_period(window: &mut [u8], offset: usize, count: usize) -> Result<(), Co
     }
     while done < count {
         let from = done.wrapping_add(offset).wrapping_sub(wide);
-        step::<8>(window, from, wide)?;
+        step(window, from, wide)?;
         done = done.wrapping_add(8);
     }
     Ok(())
 }
 
-/// Copies `N` bytes at `k` to `offset` further on, which is at least `N`.
+/// The `N` bytes at `at`.
 #[inline(always)]
-fn step<const N: usize>(window: &mut [u8], k: usize, offset: usize) -> Result<(), CodecError> {
+fn chunk<const N: usize>(bytes: &[u8], at: u32) -> Option<&[u8; N]> {
+    let at = at as usize;
+    bytes.get(at..at.wrapping_add(N)).and_then(|found| found.first_chunk::<N>())
+}
+
+/// The same, to be changed.
+#[inline(always)]
+fn chunk_mut<const N: usize>(bytes: &mut [u8], at: u32) -> Option<&mut [u8; N]> {
+    let at = at as usize;
+    bytes.get_mut(at..at.wrapping_add(N)).and_then(|found| found.first_chunk_mut::<N>())
+}
+
+/// Copies eight bytes at `k` to `offset` further on, which is at least eight.
+#[inline(always)]
+fn step(window: &mut [u8], k: usize, offset: usize) -> Result<(), CodecError> {
     let (head, tail) = window.split_at_mut_checked(k.wrapping_add(offset)).ok_or(CORRUPT)?;
-    let from = head.get(k..).and_then(|rest| rest.first_chunk::<N>()).ok_or(CORRUPT)?;
-    *tail.first_chunk_mut::<N>().ok_or(CORRUPT)? = *from;
+    let from = head.get(k..).and_then(|rest| rest.first_chunk::<8>()).ok_or(CORRUPT)?;
+    *tail.first_chunk_mut::<8>().ok_or(CORRUPT)? = *from;
     Ok(())
 }
 
