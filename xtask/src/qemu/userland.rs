@@ -41,7 +41,7 @@ pub fn scripts() -> [Script; 5] {
             file: "life",
             text: include_str!("../../image/life.sh"),
             daemons: "",
-            sentences: 87,
+            sentences: 88,
             limit: Duration::from_secs(900),
         },
         Script {
