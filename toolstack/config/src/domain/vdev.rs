@@ -57,16 +57,39 @@ impl Vdev {
         self.number
     }
 
+    /// Disk and partition (0: the whole disk) of the known forms.
+    fn place(number: u32) -> Option<(u32, u32)> {
+        Some(match number >> 8 {
+            8 => (number >> 4 & 15, number & 15),
+            3 => (number >> 6 & 3, number & 63),
+            22 => ((number >> 6 & 3) + 2, number & 63),
+            202 => (number >> 4 & 15, number & 15),
+            _ if number >> 28 == 1 => (number >> 8 & MAX_DISK, number & MAX_PARTITION),
+            _ => return None,
+        })
+    }
+
+    /// Whether a Linux guest, which calls disks of all forms `xvd`, has one name for both, or one for a
+    /// disk and the other for a partition of it: it then takes the first only.
+    pub fn collides_in_linux(&self, other: &Self) -> bool {
+        let (Some((disk, part)), Some((other_disk, other_part))) =
+            (Self::place(self.number), Self::place(other.number))
+        else {
+            return false;
+        };
+        disk == other_disk && (part == other_part || part == 0 || other_part == 0)
+    }
+
     /// The name of a number in the `xvd` form, for numbers that come from the store; numbers of
     /// no known form stay numbers.
     pub fn from_number(number: u32) -> Self {
-        let (letters, disk, partition) = match number >> 8 {
-            8 => ("sd", number >> 4 & 15, number & 15),
-            3 => ("hd", number >> 6 & 3, number & 63),
-            22 => ("hd", (number >> 6 & 3) + 2, number & 63),
-            202 => ("xvd", number >> 4 & 15, number & 15),
-            _ if number >> 28 == 1 => ("xvd", number >> 8 & MAX_DISK, number & MAX_PARTITION),
-            _ => return Self { name: number.to_string(), number },
+        let Some((disk, partition)) = Self::place(number) else {
+            return Self { name: number.to_string(), number };
+        };
+        let letters = match number >> 8 {
+            8 => "sd",
+            3 | 22 => "hd",
+            _ => "xvd",
         };
         let mut name = format!("{letters}{}", disk_letters(disk));
         if partition != 0 {
@@ -146,6 +169,18 @@ fn disk_letters(disk: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn linux_has_one_name_for_disks_of_different_forms() {
+        let collide =
+            |a: &str, b: &str| Vdev::parse(a).unwrap().collides_in_linux(&Vdev::parse(b).unwrap());
+        for (a, b) in [("xvda", "sda1"), ("xvda", "hda"), ("sda1", "xvda1"), ("xvdc", "hdc")] {
+            assert!(collide(a, b) && collide(b, a), "{a} {b}");
+        }
+        for (a, b) in [("sda1", "sda2"), ("xvda", "xvdb"), ("xvda", "hdc"), ("xvdaa", "sda")] {
+            assert!(!collide(a, b) && !collide(b, a), "{a} {b}");
+        }
+    }
 
     #[test]
     fn names_have_the_numbers_of_the_interface() {

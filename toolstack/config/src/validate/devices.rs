@@ -47,6 +47,15 @@ impl Check<'_> {
                     earlier.target.as_deref().unwrap_or("an empty drive")
                 );
                 self.diagnostics.push(self.document.error(value.span, message));
+            } else if let Some(earlier) =
+                config.disks.iter().find(|earlier| earlier.vdev.collides_in_linux(&disk.vdev))
+            {
+                let message = format!(
+                    "Linux guests have one name for \"{}\" and \"{}\", and take the first only",
+                    earlier.vdev, disk.vdev
+                );
+                let warning = self.document.error(value.span, message).warning();
+                self.diagnostics.push(warning.help("use another letter, as in xvdb"));
             }
             config.disks.push(disk);
         }
