@@ -4,6 +4,7 @@ use crate::output;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio;
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// What was pressed while waiting.
@@ -13,13 +14,14 @@ pub enum Key {
     None,
     /// This letter.
     Letter(char),
-    /// What ends the view: q, control C, or the end of input.
+    /// What ends the view: q, control C or D, or the end of input.
     Quit,
 }
 
 /// A terminal whose keys come one by one, without echo.
 pub struct Terminal {
     before: Termios,
+    within: Cell<Within>,
 }
 
 impl Terminal {
@@ -35,7 +37,7 @@ impl Terminal {
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
         termios::tcsetattr(stdio::stdin(), OptionalActions::Now, &raw)?;
-        Ok(Self { before })
+        Ok(Self { before, within: Cell::new(Within::Nothing) })
     }
 
     /// Shows a page from the top of the screen, cut to its size.
@@ -55,10 +57,14 @@ impl Terminal {
         match poll(&mut [PollFd::from_borrowed_fd(stdin, PollFlags::IN)], Some(&limit)) {
             Ok(0) | Err(_) => Key::None,
             Ok(_) => {
-                let mut bytes = [0; 8];
-                match rustix::io::read(stdin, &mut bytes) {
-                    Ok(0) | Err(_) => Key::Quit,
-                    Ok(length) => meaning(bytes.get(..length).unwrap_or_default()),
+                let mut byte = [0];
+                match rustix::io::read(stdin, &mut byte) {
+                    Ok(1) => {
+                        let (within, key) = meaning(self.within.get(), byte[0]);
+                        self.within.set(within);
+                        key
+                    }
+                    _ => Key::Quit,
                 }
             }
         }
@@ -72,14 +78,25 @@ impl Drop for Terminal {
     }
 }
 
-/// What was typed at once: one key, as people are slow, which may be of several bytes.
-fn meaning(bytes: &[u8]) -> Key {
-    match bytes {
-        // Control C and D, escape.
-        [3 | 4 | b'q' | b'Q', ..] | [27] => Key::Quit,
-        // Arrows and the like begin with it.
-        [27, ..] | [] => Key::None,
-        [byte, ..] => Key::Letter(char::from(*byte)),
+/// Where in the bytes of a key like an arrow: they come one by one, on a slow line with pauses between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// In none.
+    Nothing,
+    /// After its escape.
+    Escape,
+    /// After what follows that: up to a letter or `~`.
+    Sequence,
+}
+
+fn meaning(within: Within, byte: u8) -> (Within, Key) {
+    match (within, byte) {
+        (Within::Sequence, 0x40..=0x7e) => (Within::Nothing, Key::None),
+        (Within::Sequence, _) | (Within::Escape, b'[' | b'O') => (Within::Sequence, Key::None),
+        (_, 27) => (Within::Escape, Key::None),
+        // Control C and D.
+        (_, 3 | 4 | b'q' | b'Q') => (Within::Nothing, Key::Quit),
+        (_, byte) => (Within::Nothing, Key::Letter(char::from(byte))),
     }
 }
 
@@ -104,16 +121,24 @@ mod tests {
         assert_eq!(screen("abcd\nef\ngh\n", 3, 2), "\x1b[Habc\x1b[K\r\nef\x1b[K\x1b[J");
     }
 
-    #[test]
-    fn q_and_control_c_end_the_view() {
-        assert_eq!(meaning(b"q"), Key::Quit);
-        assert_eq!(meaning(&[3]), Key::Quit);
-        assert_eq!(meaning(&[27]), Key::Quit);
-        assert_eq!(meaning(b"s"), Key::Letter('s'));
+    fn typed(bytes: &[u8]) -> Vec<Key> {
+        let mut within = Within::Nothing;
+        let keys = bytes.iter().map(|byte| {
+            let (next, key) = meaning(within, *byte);
+            within = next;
+            key
+        });
+        keys.filter(|key| *key != Key::None).collect()
     }
 
     #[test]
-    fn an_arrow_ends_nothing() {
-        assert_eq!(meaning(b"\x1b[A"), Key::None);
+    fn q_and_control_c_end_the_view() {
+        assert_eq!(typed(b"q\x03s"), [Key::Quit, Key::Quit, Key::Letter('s')]);
+    }
+
+    #[test]
+    fn an_arrow_is_no_letter_and_ends_nothing() {
+        assert_eq!(typed(b"\x1b[B\x1bOA\x1b[15~n"), [Key::Letter('n')]);
+        assert_eq!(typed(b"\x1bq"), [Key::Quit]);
     }
 }
