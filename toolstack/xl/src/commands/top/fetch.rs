@@ -16,9 +16,10 @@ const INTERFACES: &str = "/proc/net/dev";
 /// All domains at this moment.
 pub fn sample(session: &mut Session, shown: Shown) -> Result<Sample, Failure> {
     let infos = domains::list(session)?;
+    // Of the moment at which CPU times were told: shares are of the time between two of them.
+    let at_ns = clock();
     let domids: Vec<_> = infos.iter().map(|info| info.domid).collect();
     let names = domains::names(session.store()?, &domids)?;
-    let at_ns = clock();
     let xen = session.xen()?;
     let physical = xen.physinfo().or_fail(|| "cannot look at the host".to_owned())?;
     let mut nets = nets(&std::fs::read_to_string(INTERFACES).unwrap_or_default());
