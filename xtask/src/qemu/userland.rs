@@ -41,7 +41,7 @@ pub fn scripts() -> [Script; 5] {
             file: "life",
             text: include_str!("../../image/life.sh"),
             daemons: "",
-            sentences: 88,
+            sentences: 87,
             limit: Duration::from_secs(900),
         },
         Script {
