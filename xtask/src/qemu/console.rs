@@ -24,6 +24,9 @@ const PIECE: usize = 16;
 const SETTLE: Duration = Duration::from_millis(200);
 /// Time for the machine to take what was sent.
 const PIECE_TIME: Duration = Duration::from_millis(25);
+/// Bytes that are looked at together when more came than was looked at yet: each look is at all that
+/// waits for its match.
+const BATCH: usize = 64 << 10;
 /// How much of the console an error shows.
 const TAIL_LINES: usize = 25;
 
@@ -219,11 +222,16 @@ impl Console {
         Ok(())
     }
 
-    /// Takes in one piece of output; false when the machine has closed its console, true also when
-    /// the time is up.
+    /// Takes in what there is of output, and waits for some if there is none; false when the machine has
+    /// closed its console, true also when the time is up.
     fn receive(&mut self, limit: Duration) -> bool {
         match self.output.recv_timeout(limit) {
-            Ok(bytes) => {
+            Ok(mut bytes) => {
+                while bytes.len() < BATCH
+                    && let Ok(more) = self.output.try_recv()
+                {
+                    bytes.extend(more);
+                }
                 let text = self.filter.text(&bytes);
                 self.note(&text);
                 self.pending.push_str(&text);
