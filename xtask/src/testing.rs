@@ -118,7 +118,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let mut score = Score::default();
     if args.cells {
-        let whole = || cells::run(Form::Whole, args.show);
+        let whole = || cells::run(Form::Whole, args.show, args.jobs);
         four_cells(|| if args.again { cells::compare_again() } else { whole() }, &mut score);
         return score.end();
     }
@@ -128,7 +128,7 @@ pub fn main(args: &Args) -> Result<()> {
     if !args.host_only {
         in_qemu(args, &mut score);
         if args.filter.is_none() && args.hypervisor.is_none() {
-            four_cells(|| cells::run(Form::Short, args.show), &mut score);
+            four_cells(|| cells::run(Form::Short, args.show, args.jobs), &mut score);
         }
     }
     score.end()

@@ -83,10 +83,10 @@ impl Form {
     }
 }
 
-/// Runs the script in the cells, two at a time, and compares.
-pub fn run(form: Form, show: bool) -> Result<Verdicts> {
-    let world = Prepared::new(form)?;
-    let mut verdicts = judge_all(form, |cell| world.transcript(cell, show))?;
+/// Runs the script in the cells, two at a time if so many machines may run, and compares.
+pub fn run(form: Form, show: bool, jobs: usize) -> Result<Verdicts> {
+    let world = Prepared::new(form, jobs)?;
+    let mut verdicts = judge_all(form, jobs, |cell| world.transcript(cell, show))?;
     if form == Form::Whole {
         world.crossings(show, &mut verdicts);
     }
@@ -95,7 +95,7 @@ pub fn run(form: Form, show: bool) -> Result<Verdicts> {
 
 /// Compares what the cells printed when they last ran.
 pub fn compare_again() -> Result<Verdicts> {
-    judge_all(Form::Whole, |cell| {
+    judge_all(Form::Whole, 1, |cell| {
         let file = file(cell);
         let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         Ok(Transcript::read(&text))
@@ -107,11 +107,15 @@ fn file(cell: Cell) -> PathBuf {
     paths::target().join("cells").join(format!("{}.txt", cell.name()))
 }
 
-fn judge_all(form: Form, boot: impl Fn(Cell) -> Result<Transcript> + Sync) -> Result<Verdicts> {
+fn judge_all(
+    form: Form,
+    jobs: usize,
+    boot: impl Fn(Cell) -> Result<Transcript> + Sync,
+) -> Result<Verdicts> {
     let (reference, others) = form.cells();
-    let half = others.len() / 2;
+    // Two at a time, as the host has CPUs.
+    let half = if jobs > 1 { others.len() / 2 } else { others.len() };
     let (first, transcripts) = std::thread::scope(|scope| {
-        // Two at a time, as the host has CPUs.
         let beside = scope.spawn(|| {
             let late: Vec<_> = others[..half].iter().map(|&cell| boot(cell)).collect();
             (boot(reference), late)
@@ -165,6 +169,7 @@ fn judge(verdicts: &mut Verdicts, cell: Cell, transcript: &Transcript) {
 /// What the cells share.
 struct Prepared {
     form: Form,
+    jobs: usize,
     hypervisor: PathBuf,
     reference: PathBuf,
     kernel: PathBuf,
@@ -172,7 +177,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(form: Form) -> Result<Self> {
+    fn new(form: Form, jobs: usize) -> Result<Self> {
         let anchors = setup::for_boot(Suite::Trixie)?;
         let own = userland::build()?;
         let extra = [
@@ -187,6 +192,7 @@ impl Prepared {
         let images = recipe.make()?;
         Ok(Self {
             form,
+            jobs,
             hypervisor: compile::build(&compile::Args::default())?.elf,
             reference: anchors.reference_hypervisor(),
             kernel: anchors.vmlinuz(),
@@ -205,13 +211,18 @@ impl Prepared {
             console.echo(show);
             to_its_end(script, &mut console)
         };
-        let both = std::thread::scope(|scope| {
-            [&CROSSING_OURS, &CROSSING_THEIRS]
-                .map(|script| (script, scope.spawn(move || run(script))))
-                .map(|(script, thread)| (script, thread.join()))
-        });
-        for (script, transcript) in both {
-            let transcript = transcript.unwrap_or_else(|_| Err(anyhow!("its thread panicked")));
+        let scripts = [&CROSSING_OURS, &CROSSING_THEIRS];
+        let both = if self.jobs > 1 {
+            std::thread::scope(|scope| {
+                let panicked = |_| Err(anyhow!("its thread panicked"));
+                scripts
+                    .map(|script| scope.spawn(move || run(script)))
+                    .map(|thread| thread.join().unwrap_or_else(panicked))
+            })
+        } else {
+            scripts.map(run)
+        };
+        for (script, transcript) in scripts.into_iter().zip(both) {
             let mut tell = |name: String, result| {
                 verdicts.push((format!("on the distribution's hypervisor: {name}"), result));
             };
