@@ -30,8 +30,9 @@ use entry::{Header, START};
 const MAX_ENTRIES: usize = 8;
 /// Bytes of all entries at most.
 const MAX_BYTES: u64 = 512 << 20;
-/// Bytes that stay free in the file system.
-const RESERVE: u64 = 128 << 20;
+/// Bytes that stay free in the file system: room for what matters more, such as saved guests and stored
+/// configurations. A small one, as in memory, keeps no kernels thus.
+const RESERVE: u64 = 256 << 20;
 /// Names that are looked at in the folder.
 const MAX_NAMES: usize = 1000;
 /// A file that was changed this shortly before may change again without another time: file systems
