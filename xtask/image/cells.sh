@@ -205,14 +205,14 @@ run xl rename other $name
 
 step save and restore
 holds "the guest keeps a word" guest 'kept=4711; echo kept=$((1)).' 'kept=1\.'
-run xl save $name /tmp/saved
+run xl save $name /run/saved
 holds "it is gone" gone $name
 holds "nothing is left" until_ok 100 clean
-run xl restore /tmp/saved
+run xl restore /run/saved
 holds "it goes on where it was" guest 'echo restored=$kept.' 'restored=4711\.'
 holds "it answers pings" retry 50 ping -c 1 -W 1 10.77.0.2
 holds "it reads its disk" guest 'head -c 21 /dev/xvda >/dev/null; echo disk=$?.' 'disk=0\.'
-rm -f /tmp/saved
+rm -f /run/saved
 
 step reboot
 count=$(boots)

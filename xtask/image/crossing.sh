@@ -171,20 +171,20 @@ try "and it is detached" xl network-detach $name 1
 
 echo "@@ saved by ours, restored by theirs"
 try "a program runs in it" guest 'i=0; while :; do i=$((i+1)); echo tick=$i.; sleep 1; done &' 'tick=3\.'
-try "it is saved" by $ours save $name /tmp/saved
+try "it is saved" by $ours save $name /run/saved
 try "it is gone" retry 50 sh -c "! $ours/xl domid $name"
-try "it is restored" by $theirs restore /tmp/saved
-rm -f /tmp/saved
+try "it is restored" by $theirs restore /run/saved
+rm -f /run/saved
 try "its program goes on where it was" goes_on
 try "it has both CPUs" cpus a
 try "it reads and writes its disk" disk a
 try "it answers pings" pings
 
 echo "@@ saved by theirs, restored by ours"
-try "it is saved" by $theirs save $name /tmp/saved
+try "it is saved" by $theirs save $name /run/saved
 try "it is gone" retry 50 sh -c "! $theirs/xl domid $name"
-try "it is restored" by $ours restore /tmp/saved
-rm -f /tmp/saved
+try "it is restored" by $ours restore /run/saved
+rm -f /run/saved
 try "its program goes on where it was" goes_on
 try "it has both CPUs" cpus b
 try "it reads and writes its disk" disk b

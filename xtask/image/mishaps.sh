@@ -79,10 +79,10 @@ wrong "more vCPUs than it has" '9' 'maxvcpus|most|max' xl vcpu-set -i pv1 9
 wrong "a file system that is full" '/full' 'No space|free there' sh -c 'mkdir -p /full && mount -t tmpfs -o size=1m none /full; xl save pv1 /full/saved; rc=$?; umount /full; exit $rc'
 xl list pv1 | grep -qE ' [r-][b-]---- ' ; sentence $? "the guest runs on after a save that failed"
 retry 100 ping -c 1 -W 1 10.77.0.2 >/tmp/said 2>&1; sentence $? "it answers pings"
-xl save pv1 /tmp/saved >/tmp/said 2>&1; sentence $? "the guest is saved"
-head -c 5000000 /tmp/saved >/tmp/half; wrong "a save file cut off" 'half' 'cut off|ends|truncated|incomplete' xl restore /tmp/half
-xl restore /tmp/saved >/tmp/said 2>&1; sentence $? "the whole one is restored"
-rm -f /tmp/saved /tmp/half
+xl save pv1 /run/saved >/tmp/said 2>&1; sentence $? "the guest is saved"
+head -c 5000000 /run/saved >/tmp/half; wrong "a save file cut off" 'half' 'cut off|ends|truncated|incomplete' xl restore /tmp/half
+xl restore /run/saved >/tmp/said 2>&1; sentence $? "the whole one is restored"
+rm -f /run/saved /tmp/half
 retry 100 ping -c 1 -W 1 10.77.0.2 >/tmp/said 2>&1; sentence $? "it answers pings"
 xl destroy pv1 >/tmp/said 2>&1; sentence $? "and is destroyed"
 

@@ -162,10 +162,10 @@ fn save_restore(_: &World, console: &mut Console) -> Result<()> {
     console.send("kept=4711\n")?;
     console.expect("guest# ", COMMAND)?;
     scenario::leave(console)?;
-    console.shell(&format!("xl save {GUEST} /tmp/saved >/dev/null 2>&1"), SAVE).context("save")?;
+    console.shell(&format!("xl save {GUEST} /run/saved >/dev/null 2>&1"), SAVE).context("save")?;
     ensure!(!scenario::listed(console)?, "the saved guest is still there");
-    console.shell("xl restore /tmp/saved >/dev/null 2>&1", SAVE).context("restore")?;
-    console.shell("rm /tmp/saved", COMMAND)?;
+    console.shell("xl restore /run/saved >/dev/null 2>&1", SAVE).context("restore")?;
+    console.shell("rm /run/saved", COMMAND)?;
     scenario::enter(console).context("the restored guest's console")?;
     console.send("echo restored=$kept.\n")?;
     console.expect(r"restored=4711\.", COMMAND).context("what it had before")?;
