@@ -204,24 +204,29 @@ impl<E: Env> Pages<E> {
         if entry.is_writable() {
             return Err(Reason::LinearWritable { mfn: child_mfn });
         }
-        self.join(child, child_mfn, kind)?;
-        if frame.record.add_entry() {
-            if child.record.add_use() {
-                return Ok(());
+        let chain = Reason::LinearChain { mfn: child_mfn };
+        if !frame.record.add_entry() {
+            return Err(chain);
+        }
+        let mut taken = self.join(child, child_mfn, kind);
+        if taken.is_ok() && !child.record.add_use() {
+            // The use just joined may have become the last one, and leaving it is not bounded. There
+            // is no budget for that here, so the table stops at once and is left for its domain's
+            // end or its next use.
+            let mut none = Budget::new(0);
+            if let Some(level) = kind.level() {
+                child.owner.dup();
+                if let Some(rest) = self.drop_table(child, child_mfn, level, &mut none) {
+                    self.drop_page(child, rest.into_mfn());
+                }
             }
+            taken = Err(chain);
+        }
+        if taken.is_err() {
+            // Only now: see `release_entry`.
             frame.record.sub_entry();
         }
-        // The use just joined may have become the last one, and leaving it is not bounded. There
-        // is no budget for that here, so the table stops at once and is left for its domain's
-        // end or its next use.
-        let mut none = Budget::new(0);
-        if let Some(level) = kind.level() {
-            child.owner.dup();
-            if let Some(rest) = self.drop_table(child, child_mfn, level, &mut none) {
-                self.drop_page(child, rest.into_mfn());
-            }
-        }
-        Err(Reason::LinearChain { mfn: child_mfn })
+        taken
     }
 
     /// Gives back what an old entry of the table `mfn` held. The table is locked by this CPU, or
@@ -248,11 +253,17 @@ impl<E: Env> Pages<E> {
         }
         let child = self.env.frame(child_mfn)?;
         let child_level = child.state.load().kind().level()?;
-        if child_level == level {
+        let linear = child_level == level;
+        if linear {
             child.record.sub_use();
+        }
+        let rest = self.drop_table(child, child_mfn, child_level, budget);
+        if linear {
+            // Only now: while the entry counts no other table can use this one by a linear entry, so
+            // no CPU waits for its lock while this one waits for the child's.
             frame.record.sub_entry();
         }
-        self.drop_table(child, child_mfn, child_level, budget)
+        rest
     }
 
     /// Gives back what an old level 1 entry held.

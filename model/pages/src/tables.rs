@@ -23,6 +23,36 @@ pub(crate) struct Table<'a> {
     pub(crate) level: Level,
 }
 
+/// Which stopped tables a release goes on with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Any.
+    Any,
+    /// What an entry of a table of this level can use: a table of the level below, or one of the same
+    /// level by a linear entry. What has become of it meanwhile at another level could wait for a lock
+    /// that this CPU holds: waits go down the levels, or from a table that is moving to one in use.
+    ByEntryOf(Level),
+    /// The level below only.
+    Below(Level),
+}
+
+impl Wanted {
+    fn includes(self, level: Level) -> bool {
+        match self {
+            Self::Any => true,
+            Self::ByEntryOf(parent) => level == parent || Some(level) == parent.below(),
+            Self::Below(parent) => Some(level) == parent.below(),
+        }
+    }
+
+    /// What a table of `level` that is gone on with may go on with in turn. A table that a linear
+    /// entry used had no linear entries: where it stopped at one, it has been another one's since, and
+    /// that one answers for it. So the way down is bounded by the levels.
+    fn of_entries(self, level: Level) -> Self {
+        if self == Self::ByEntryOf(level) { Self::Below(level) } else { Self::ByEntryOf(level) }
+    }
+}
+
 /// A table being validated.
 struct Run<'a> {
     frame: &'a Frame,
@@ -95,7 +125,7 @@ impl<E: Env> Pages<E> {
         budget: &mut Budget,
     ) -> Result<(), Stop> {
         let Run { frame, mfn, level, fresh } = *run;
-        match self.walk_down(frame, mfn, level, at, budget) {
+        match self.walk_down(frame, mfn, level, (at, Wanted::ByEntryOf(level)), budget) {
             None => {
                 self.finish_release(frame, level);
                 Err(Stop::Refused(reason))
@@ -171,22 +201,20 @@ impl<E: Env> Pages<E> {
         Ok(())
     }
 
-    /// Gives back the references of entries from `at` down to the first. Where it stopped, if it
-    /// did.
+    /// Gives back the references of entries from `at` down to the first, and goes on with what is
+    /// `wanted` of the table of the entry where it stopped before. Where it stopped, if it did.
     fn walk_down(
         &self,
         frame: &Frame,
         mfn: Mfn,
         level: Level,
-        mut at: Progress,
+        (mut at, wanted): (Progress, Wanted),
         budget: &mut Budget,
     ) -> Option<Progress> {
         let table = self.env.table(mfn)?;
         if at.pending {
             let child = table.get(at.index).map(|slot| Pte(slot.load(Ordering::Relaxed)).mfn())?;
-            // Not what has become of the child since as a table of another level: its release could
-            // wait for a lock that this CPU holds. Waits go down the levels only.
-            if let Some(rest) = self.resume_as(Deferred::new(child), level.below(), budget) {
+            if let Some(rest) = self.resume_as(Deferred::new(child), wanted, budget) {
                 rest.into_mfn();
                 return Some(at);
             }
@@ -257,7 +285,8 @@ impl<E: Env> Pages<E> {
                 Err(now) => state = now,
             }
         }
-        match self.walk_down(frame, mfn, level, Progress::ALL, budget) {
+        let all = (Progress::ALL, Wanted::ByEntryOf(level));
+        match self.walk_down(frame, mfn, level, all, budget) {
             None => {
                 self.finish_release(frame, level);
                 self.drop_page(frame, mfn);
@@ -274,16 +303,11 @@ impl<E: Env> Pages<E> {
     /// Goes on with the release of a table. What still remains, if anything does.
     #[must_use]
     pub fn resume(&self, rest: Deferred, budget: &mut Budget) -> Option<Deferred> {
-        self.resume_as(rest, None, budget)
+        self.resume_as(rest, Wanted::Any, budget)
     }
 
-    /// The same for what stopped as a table of that level only, if one is given.
-    fn resume_as(
-        &self,
-        rest: Deferred,
-        wanted: Option<Level>,
-        budget: &mut Budget,
-    ) -> Option<Deferred> {
+    /// The same for what is wanted only.
+    fn resume_as(&self, rest: Deferred, wanted: Wanted, budget: &mut Budget) -> Option<Deferred> {
         let mfn = rest.mfn();
         let Some(frame) = self.env.frame(mfn) else {
             rest.into_mfn();
@@ -299,28 +323,28 @@ impl<E: Env> Pages<E> {
     /// Releases a table that stopped half way, if the frame is one. False if the budget ran out
     /// before the end. The caller holds a page reference besides.
     pub(crate) fn release_partial(&self, frame: &Frame, mfn: Mfn, budget: &mut Budget) -> bool {
-        self.release_partial_as(frame, mfn, None, budget)
+        self.release_partial_as(frame, mfn, Wanted::Any, budget)
     }
 
     fn release_partial_as(
         &self,
         frame: &Frame,
         mfn: Mfn,
-        wanted: Option<Level>,
+        wanted: Wanted,
         budget: &mut Budget,
     ) -> bool {
         let mut state = frame.state.load();
         loop {
             // Moving: another CPU is at it, and answers for what it leaves.
-            let stopped = |l: &Level| state.is_partial() && wanted.is_none_or(|w| w == *l);
+            let stopped = |l: &Level| state.is_partial() && wanted.includes(*l);
             let Some(level) = state.kind().level().filter(stopped) else {
                 return true;
             };
             match frame.state.step(state, State::moving(state.kind())) {
                 Err(now) => state = now,
                 Ok(()) => {
-                    let at = frame.record.progress();
-                    return match self.walk_down(frame, mfn, level, at, budget) {
+                    let from = (frame.record.progress(), wanted.of_entries(level));
+                    return match self.walk_down(frame, mfn, level, from, budget) {
                         None => {
                             self.finish_release(frame, level);
                             self.drop_page(frame, mfn);
