@@ -153,12 +153,12 @@ impl Guest {
         }
     }
 
-    /// A guest writes to a page that it could have mapped writable.
+    /// A guest writes to a page that it could have mapped writable, and now has.
     fn poke(&self, mfn: Mfn, index: usize, entry: u64) {
         let now = self.pages.env().frame(mfn).map(|f| f.snapshot());
         let free = |s: &crate::Snapshot| !s.partial && (s.uses == 0 || s.kind == Kind::Writable);
         if index < 512 && now.is_some_and(|s| s.owner == Some(D1) && free(&s)) {
-            self.pages.env().poke(mfn, index, entry);
+            written(&self.pages, mfn, D1, |env| env.poke(mfn, index, entry));
         }
     }
 

@@ -318,8 +318,8 @@ impl Run {
     fn poke(&self, m: u64, i: usize, e: u64) {
         let now = self.pages.env().frame(Mfn(m)).unwrap().snapshot();
         let guarded = now.kind != Kind::Writable && now.uses > 0;
-        if now.owner.is_some() && !guarded {
-            self.pages.env().poke(Mfn(m), i, e);
+        if let Some(owner) = now.owner.filter(|_| !guarded) {
+            written(&self.pages, Mfn(m), owner, |env| env.poke(Mfn(m), i, e));
         }
     }
 

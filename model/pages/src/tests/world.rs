@@ -7,7 +7,9 @@ use abi::{DomId, Mfn};
 use sync::Relax;
 use sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::{Access, Caches, ENTRIES, Env, Frame, HYPERVISOR_SLOTS, Kind, Level, Pages, Pte};
+use crate::{
+    Access, Budget, Caches, ENTRIES, Env, Frame, HYPERVISOR_SLOTS, Kind, Level, Pages, Pte,
+};
 
 /// Frames with a record: 1 to this, less one.
 pub const FRAMES: u64 = 24;
@@ -107,6 +109,16 @@ pub fn machine() -> Machine {
     let pages = machine_of((0..FRAMES).map(|m| m != 0).collect(), small_io);
     pages.assign(IO_FRAME, DomId::IO).unwrap();
     pages
+}
+
+/// Does something to a frame while it is mapped writable, if it can be: what it was last is flushed
+/// from the CPUs before.
+pub fn written(pages: &Machine, mfn: Mfn, owner: DomId, write: impl FnOnce(&World)) {
+    let mut budget = Budget::new(1);
+    if let Ok(mapped) = pages.get_typed(mfn, owner, Kind::Writable, &mut budget) {
+        write(pages.env());
+        assert!(pages.put_typed(mapped, &mut budget).is_none());
+    }
 }
 
 pub fn at(mfn: Mfn) -> usize {
