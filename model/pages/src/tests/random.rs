@@ -477,24 +477,10 @@ proptest! {
 
 #[test]
 fn a_table_that_a_linear_entry_used_is_released_to_its_end_in_the_smallest_steps() {
-    let ops = [
-        Op::Live(0, [9, 2, 1, 6, 3], 1),
-        Op::Plant([10, 9, 5, 6, 2], 0, RO),
-        Op::Pin(10, 4),
-        Op::Base(0, 9),
-        Op::Unpin(10),
-    ];
     let mut run = Run::new(1);
-    for op in &ops {
-        run.step(op);
-    }
-    run.finish_all();
-
-    // The last to hold the tree is the linear entry.
-    let mut run = Run::new(1);
-    for op in &ops[..3] {
-        run.step(op);
-    }
+    run.step(&Op::Live(0, [9, 2, 1, 6, 3], 1));
+    run.step(&Op::Plant([10, 9, 5, 6, 2], 0, RO));
+    run.step(&Op::Pin(10, 4));
     run.load(0, None);
     run.step(&Op::Unpin(10));
     run.finish_all();
